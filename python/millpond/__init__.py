@@ -1,0 +1,32 @@
+"""millpond: a connection pool for any Python database driver, fast, fair and safe.
+
+See `Pool`, and the README for a first look.
+"""
+
+from millpond import presets
+from millpond._core import Lease
+from millpond._pool import Pool
+from millpond._stats import ConnectionStats, PoolStats, TimeStats
+from millpond._version import __version__
+from millpond.errors import (
+    PoolClosed,
+    PoolConfigError,
+    PoolError,
+    PoolExhausted,
+    PoolTimeout,
+)
+
+__all__ = [
+    "ConnectionStats",
+    "Lease",
+    "Pool",
+    "PoolClosed",
+    "PoolConfigError",
+    "PoolError",
+    "PoolExhausted",
+    "PoolStats",
+    "PoolTimeout",
+    "TimeStats",
+    "__version__",
+    "presets",
+]

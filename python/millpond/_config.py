@@ -1,0 +1,242 @@
+"""What a pool is told, checked before it does anything.
+
+`PoolConfig` holds every argument of the pool's constructor but the first one. A value that cannot
+work is refused here, with the name of the parameter, the value and what is allowed, so that nothing
+behind this file has to doubt its numbers.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
+
+from millpond.errors import PoolConfigError
+
+_Check: TypeAlias = Callable[[str, Any], object]
+_Hook: TypeAlias = Callable[[Any], object]
+
+MAX_SIZE: Final = 100_000
+MAX_COUNT: Final = 1_000_000_000
+MAX_SECONDS: Final = 10 * 365 * 86_400
+
+
+class _Unset(float):
+    """A default that can be told from the same number given by the user."""
+
+    __slots__ = ()
+
+
+# A user who gives acquire_timeout=1.0 never spoke of validation_timeout, and must not be told that
+# the two contradict each other. Only a value that is not this object can contradict.
+VALIDATION_TIMEOUT: Final[float] = _Unset(5.0)
+
+
+def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
+    """Check the timeout of one call.
+
+    Args:
+        timeout: Seconds to wait. ``0`` means do not wait, ``None`` means without limit.
+        name: What the error calls the argument.
+
+    Returns:
+        The timeout in seconds as a float, or ``None``.
+
+    Raises:
+        PoolConfigError: It is neither ``None`` nor a number of seconds from 0 to ten years.
+    """
+    return None if timeout is None else _seconds(name, timeout, zero=True, none="no limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """The checked arguments of a pool. Durations are seconds as floats, ``None`` is no limit.
+
+    The constructor of the pool documents each of them. `driver` and `connect_kwargs` are checked
+    once more by `millpond.drivers.find()`, together with the argument that they depend on.
+
+    Raises:
+        PoolConfigError: A value has the wrong type, is out of range or contradicts another one.
+    """
+
+    min_size: int = 0
+    max_size: int = 10
+    acquire_timeout: float | None = 5.0
+    connect_timeout: float | None = 5.0
+    idle_timeout: float | None = 600.0
+    max_lifetime: float | None = 3600.0
+    max_uses: int | None = None
+    max_waiting: int | None = None
+    validation_interval: float | None = 30.0
+    validation_timeout: float = VALIDATION_TIMEOUT
+    reset: str | _Hook = "rollback"
+    leak_threshold: float | None = None
+    policy: str = "fair"
+    name: str | None = None
+    driver: Any = None
+    # Out of the repr: this is where passwords are.
+    connect_kwargs: Mapping[str, Any] | None = field(default=None, repr=False)
+    configure: _Hook | None = None
+    validate: _Hook | None = None
+    on_acquire: _Hook | None = None
+    on_release: _Hook | None = None
+    on_close: _Hook | None = None
+
+    def __post_init__(self) -> None:
+        """Check each argument alone, then those that depend on each other."""
+        derived = isinstance(self.validation_timeout, _Unset)
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.min_size > self.max_size:
+            _contradict("min_size", self.min_size, "max_size", self.max_size)
+        # An acquire_timeout of 0 is for callers that never wait, and says nothing about validation.
+        if self.acquire_timeout and self.validation_timeout > self.acquire_timeout:
+            if not derived:
+                _contradict(
+                    "validation_timeout",
+                    self.validation_timeout,
+                    "acquire_timeout",
+                    self.acquire_timeout,
+                )
+            object.__setattr__(self, "validation_timeout", self.acquire_timeout)
+
+    def resized(self, *, min_size: int | None = None, max_size: int | None = None) -> PoolConfig:
+        """Return the same configuration with other sizes.
+
+        Args:
+            min_size: Connections to keep open. ``None`` keeps the present value.
+            max_size: Connections that may be open at once. ``None`` keeps the present value.
+
+        Returns:
+            A new configuration, checked like any other.
+
+        Raises:
+            PoolConfigError: A size is out of range, or `min_size` would be above `max_size`.
+        """
+        return replace(
+            self,
+            min_size=self.min_size if min_size is None else min_size,
+            max_size=self.max_size if max_size is None else max_size,
+        )
+
+
+def _refuse(name: str, value: object, allowed: str) -> PoolConfigError:
+    return PoolConfigError(f"{name}={_show(value)}: must be {allowed}")
+
+
+def _contradict(name: str, value: float, limit_name: str, limit: float) -> None:
+    msg = f"{name}={value!r}, {limit_name}={limit!r}: {name} must not be above {limit_name}"
+    raise PoolConfigError(msg)
+
+
+def _show(value: object) -> str:
+    """Return a repr that fits on a line and never fails."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 60
+    try:
+        return short.repr(value)
+    except ValueError:  # an int of more than 4300 digits
+        return f"<{type(value).__name__}>"
+
+
+def _is_number(value: object, kinds: type | tuple[type, ...]) -> bool:
+    # True is an int for Python, but max_size=True is a slip of the user.
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _integer(low: int, high: int, *, optional: bool = False) -> _Check:
+    allowed = f"an int from {low} to {high}" + (", or None for no limit" if optional else "")
+
+    def check(name: str, value: Any) -> object:  # noqa: ANN401
+        if value is None and optional:
+            return None
+        if not _is_number(value, int) or not low <= value <= high:
+            raise _refuse(name, value, allowed)
+        return int(value)
+
+    return check
+
+
+def _seconds(name: str, value: Any, *, zero: bool = False, none: str | None = None) -> float:  # noqa: ANN401
+    lowest = "not negative" if zero else "above 0"
+    # NaN fails both comparisons, and infinity the second one.
+    valid = _is_number(value, (int, float)) and 0 <= value <= MAX_SECONDS and (zero or value != 0)
+    if not valid:
+        advice = f"; use None for {none}" if none else ""
+        limit = f"at most {MAX_SECONDS} (10 years)"
+        raise _refuse(name, value, f"seconds as an int or float, {lowest}, {limit}{advice}")
+    return float(value)
+
+
+def _duration(*, zero: bool = False, none: str | None = None) -> _Check:
+    def check(name: str, value: Any) -> object:  # noqa: ANN401
+        if value is None and none:
+            return None
+        return _seconds(name, value, zero=zero, none=none)
+
+    return check
+
+
+def _one_of(*words: str, or_callable: bool = False) -> _Check:
+    allowed = " or ".join(map(repr, words)) + (" or a callable" if or_callable else "")
+
+    def check(name: str, value: Any) -> object:  # noqa: ANN401
+        if (or_callable and callable(value)) or (isinstance(value, str) and value in words):
+            return value
+        raise _refuse(name, value, allowed)
+
+    return check
+
+
+def _hook(name: str, value: Any) -> object:  # noqa: ANN401
+    if value is None or callable(value):
+        return value
+    raise _refuse(name, value, "a callable that takes the connection, or None")
+
+
+def _name(name: str, value: Any) -> object:  # noqa: ANN401
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    raise _refuse(name, value, "a non-empty str or None")
+
+
+def _driver(name: str, value: Any) -> object:  # noqa: ANN401
+    if value is None or (isinstance(value, str) and value) or callable(getattr(value, "reset", 0)):
+        return value
+    raise _refuse(name, value, "the name of a driver, a Driver or None")
+
+
+def _kwargs(name: str, value: Any) -> object:  # noqa: ANN401
+    if value is None:
+        return None
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return dict(value)
+    # The value may hold a password, so only its type is shown.
+    msg = f"{name}=<{type(value).__name__}>: must be a mapping with str keys, or None"
+    raise PoolConfigError(msg)
+
+
+_CHECKS: Final[Mapping[str, _Check]] = {
+    "min_size": _integer(0, MAX_SIZE),
+    "max_size": _integer(1, MAX_SIZE),
+    "acquire_timeout": _duration(zero=True, none="no limit"),
+    "connect_timeout": _duration(none="no limit"),
+    "idle_timeout": _duration(none="no limit"),
+    "max_lifetime": _duration(none="no limit"),
+    "max_uses": _integer(1, MAX_COUNT, optional=True),
+    "max_waiting": _integer(0, MAX_COUNT, optional=True),
+    "validation_interval": _duration(none="never"),
+    "validation_timeout": _duration(),
+    "reset": _one_of("rollback", "none", or_callable=True),
+    "leak_threshold": _duration(none="no leak reports"),
+    "policy": _one_of("fair", "throughput"),
+    "name": _name,
+    "driver": _driver,
+    "connect_kwargs": _kwargs,
+    "configure": _hook,
+    "validate": _hook,
+    "on_acquire": _hook,
+    "on_release": _hook,
+    "on_close": _hook,
+}

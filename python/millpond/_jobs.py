@@ -1,0 +1,158 @@
+"""What a worker does with a job: open, validate or close one connection.
+
+A job says its own end to the core. Should this code fail in a way that nobody thought of, the job is
+dropped without an end, and the core takes the slot back by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from millpond._messages import one_line
+
+if TYPE_CHECKING:
+    from millpond._core import Job
+    from millpond._pool import Pool
+
+C = TypeVar("C")
+
+logger = logging.getLogger("millpond.pool")
+
+FIRST_DELAY: Final = 0.05
+LONGEST_DELAY: Final = 5.0
+JITTER: Final = 0.25
+
+
+class Backoff:
+    """How long to wait after the last of some failures: twice as long each time, with jitter.
+
+    The jitter keeps a hundred processes from coming back to a restarted server in step.
+    """
+
+    def __init__(self) -> None:
+        """Begin without failures."""
+        self._failures = 0
+
+    def succeeded(self) -> None:
+        """Forget the failures."""
+        self._failures = 0
+
+    def failed(self) -> float:
+        """Count a failure, and return the seconds to wait."""
+        # Not atomic: two that fail at once may count as one, which they are.
+        delay = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), LONGEST_DELAY)
+        self._failures += 1
+        return delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
+
+
+def run(pool: Pool[Any], job: Job) -> None:
+    """Do a job of a pool, in whatever thread this is."""
+    {"open": _open, "check": _check, "close": _close}[job.kind](pool, job)
+
+
+def _open(pool: Pool[C], job: Job) -> None:
+    if not job.current:  # given up on before a thread was free for it
+        return
+    started = time.perf_counter()
+    try:
+        connection: C = job.call(pool._driver.connect)
+    except BaseException as error:  # noqa: BLE001  SystemExit in a connect() must not cost a slot
+        _open_failed(pool, job, error)
+        return
+    try:
+        pool._recognise(connection)
+        if pool._config.configure is not None:
+            job.call(pool._config.configure, connection)
+        reset = pool._reset_of(connection)
+    except BaseException as error:  # noqa: BLE001
+        _farewell(pool, job, connection)
+        _open_failed(pool, job, error)
+        return
+    if job.filled(connection, reset, time.perf_counter() - started):
+        pool._opened()
+        logger.debug(
+            "pool %r opened connection %d", pool.name, job.slot, extra=_extra(pool, "opened")
+        )
+    else:
+        _farewell(pool, job, connection)
+
+
+def _open_failed(pool: Pool[Any], job: Job, error: BaseException) -> None:
+    delay = pool._backoff.failed()
+    transient = pool._driver.is_transient(error)
+    if not job.current:
+        return
+    pool._last_error = error
+    # First the caller, then the place: else the place would be opened for that caller once more.
+    told = not transient and pool._fail_oldest(error)
+    job.open_failed(delay, transient)
+    if not told:
+        logger.warning(
+            "pool %r couldn't connect, next attempt in %.2f s: %s",
+            pool.name,
+            delay,
+            one_line(error),
+            extra=_extra(pool, "open_failed"),
+        )
+
+
+def _check(pool: Pool[Any], job: Job) -> None:
+    validate = pool._config.validate
+    if validate is None or not job.current:
+        return
+    try:
+        alive = job.call(validate, job.connection) is not False
+        if alive:
+            # A query may have begun a transaction, which is not the next borrower's.
+            job.call(pool._driver.reset, job.connection)
+    except BaseException as error:  # noqa: BLE001
+        alive = False
+        logger.info(
+            "pool %r: connection %d failed its validation: %s",
+            pool.name,
+            job.slot,
+            one_line(error),
+            extra=_extra(pool, "validation_failed"),
+        )
+    if alive:
+        job.passed()
+    else:
+        job.failed()
+
+
+def _close(pool: Pool[Any], job: Job) -> None:
+    try:
+        _farewell(pool, job, job.connection)
+        logger.debug(
+            "pool %r closed connection %d: %s",
+            pool.name,
+            job.slot,
+            job.reason,
+            extra=_extra(pool, "closed"),
+        )
+    finally:
+        job.closed()
+        pool._changed()
+
+
+def _farewell(pool: Pool[Any], job: Job, connection: Any) -> None:  # noqa: ANN401
+    """Close a connection, whatever that raises."""
+    closers = (pool._config.on_close, pool._driver.close)
+    for closer in filter(None, closers):
+        try:
+            job.call(closer, connection)
+        except BaseException as error:  # noqa: BLE001  it is gone either way
+            logger.info(
+                "pool %r: closing a connection failed: %s",
+                pool.name,
+                one_line(error),
+                extra=_extra(pool, "close_failed"),
+            )
+
+
+def _extra(pool: Pool[Any], event: str) -> dict[str, str]:
+    return {"pool": pool.name, "event": event}
+

@@ -1,0 +1,99 @@
+"""The words of a pool's errors: what happened, in which pool, how full it is, and what to do."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from millpond._stats import ConnectionStats, PoolStats
+
+MAX_HOLDERS: Final = 5
+
+
+def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> str:
+    """Explain a timeout: who holds the connections, since when and from where."""
+    said = (
+        f"couldn't acquire a connection from pool {stats.name!r} in {waited:.3g} s: "
+        f"{stats.in_use} of {stats.max_size} in use, {stats.idle} idle, "
+        f"{stats.opening} being opened, {stats.waiting} waiting"
+    )
+    held = [connection for connection in stats.connections if connection.held is not None]
+    held.sort(key=lambda connection: -(connection.held or 0.0))
+    lines = [said, *map(holder, held[:MAX_HOLDERS])]
+    if len(held) > MAX_HOLDERS:
+        lines.append(f"  and {len(held) - MAX_HOLDERS} more")
+    if error is not None:
+        lines.append(f"  the last attempt to connect failed: {one_line(error)}")
+    lines.append(f"  {_advice(stats, held, error)}")
+    return "\n".join(lines)
+
+
+def holder(connection: ConnectionStats) -> str:
+    """Say who holds a connection."""
+    said = f"  connection {connection.slot} held for {connection.held or 0.0:.3g} s"
+    ident = connection.holder
+    if ident is None:
+        return said
+    said += f" by {thread_name(ident)}"
+    if connection.site is not None:
+        return f"{said}, acquired at {place(connection.site)}"
+    # Without a threshold nobody noted the line, but what the thread does right now is free.
+    frame = sys._current_frames().get(ident)  # noqa: SLF001  the only way to see another thread
+    if ident == threading.get_ident() or frame is None:
+        return said
+    return f"{said}, now at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def thread_name(ident: int) -> str:
+    """Name a thread by its number."""
+    if ident == threading.get_ident():
+        return "this same thread"
+    names = (thread.name for thread in threading.enumerate() if thread.ident == ident)
+    return f"thread {next(names, f'{ident}, which has ended')!s}"
+
+
+def place(site: tuple[str, int, str]) -> str:
+    """Show a line of code so that editors find it."""
+    file, line, function = site
+    return f"{file}:{line} in {function}"
+
+
+def one_line(error: BaseException) -> str:
+    """Show an error on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _advice(stats: PoolStats, held: list[Any], error: BaseException | None) -> str:
+    if error is not None:
+        return "check that the database accepts connections"
+    if stats.in_use < stats.max_size:
+        return "connecting is slow: check the database, or keep more open with min_size"
+    own = threading.get_ident()
+    if held and all(connection.holder == own for connection in held):
+        return "this thread waits for itself: release a connection first, or raise max_size"
+    return "release connections sooner, or raise max_size or acquire_timeout"
+
+
+FAILURES: Final = {
+    "closed": "pool {name!r} is closed",
+    "full": (
+        "pool {name!r} has {waiting} callers waiting already, and max_waiting={max_waiting}: "
+        "try again later, or raise max_waiting or max_size"
+    ),
+    "not_held": (
+        "the connection was released to pool {name!r} already: release each acquired connection "
+        "exactly once"
+    ),
+    "foreign": (
+        "{detail} is no connection of pool {name!r}, or one that was released and closed already: "
+        "release a connection to the pool that it was acquired from"
+    ),
+    "in_hook": (
+        "acquire() in a hook of pool {name!r}, which has no idle connection: it could wait for "
+        "itself. Use the connection that the hook was given"
+    ),
+    "entered": "the lease of pool {name!r} is entered already: call connection() for each block",
+    "not_entered": "the lease of pool {name!r} is not entered: use it in a with statement",
+}

@@ -1,0 +1,396 @@
+"""`Pool`: a connection pool for threads."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from millpond import _jobs, _lifecycle, _messages, _stats, drivers, errors
+from millpond._config import VALIDATION_TIMEOUT, PoolConfig, check_timeout
+from millpond._core import CorePool
+from millpond._timer import TIMER
+from millpond._workers import Workers
+from millpond.errors import PoolConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Self
+
+    from millpond._core import Job, ManualClock
+
+C = TypeVar("C")
+
+logger = logging.getLogger("millpond.pool")
+
+_numbers: Final = itertools.count(1)
+
+# Beside the connections' own jobs: attempts that hang and were given up on.
+_SPARE_WORKERS: Final = 8
+
+
+class Pool(CorePool[C]):
+    """A pool of connections for threads, with or without the GIL.
+
+    Callers are served in the order in which they asked. Connections are opened, validated and closed
+    in worker threads, several at a time, so no caller ever waits longer than its own timeout. All
+    methods may be called from any thread.
+
+    Args:
+        connect: A URL (``sqlite:///file.db``, ``postgresql://host/name``), whose scheme picks the
+            driver, or a callable without arguments that returns a new connection.
+        min_size: Connections to keep open, idle or in use. 0 by default.
+        max_size: Connections to have at the most. 10 by default.
+        acquire_timeout: Seconds that an acquire waits. 5.0 by default, 0 does not wait, ``None`` has
+            no limit.
+        connect_timeout: Seconds that opening or closing a connection may take before the pool gives
+            it up and uses its place again. 5.0 by default, ``None`` has no limit.
+        idle_timeout: Seconds after which an idle connection above `min_size` is closed. 600.0 by
+            default, ``None`` never.
+        max_lifetime: Seconds after which a connection is closed, up to a tenth earlier so that
+            connections opened together are not closed together; one in use, when it is released.
+            3600.0 by default, ``None`` never.
+        max_uses: Borrows after which a connection is closed. ``None``, the default, has no limit.
+        max_waiting: Callers that may wait for a release; the next one gets `PoolExhausted`. ``None``,
+            the default, has no limit.
+        validation_interval: Seconds without a sign of life after which `validate` is called, in the
+            background or before the connection is given to a caller. 30.0 by default, ``None`` never.
+        validation_timeout: Seconds that `validate` may take. 5.0 by default, or `acquire_timeout` if
+            that is shorter.
+        reset: What is done to a connection on release: ``"rollback"``, the default, ends an open
+            transaction; ``"none"`` does nothing; a callable is called with the connection.
+        leak_threshold: Seconds after which a connection in use is reported as a leak, with the line
+            that acquired it. ``None``, the default, never; a value makes acquires slower.
+        policy: ``"fair"``, the default, serves callers strictly in order. ``"throughput"`` lets others
+            go first for up to a millisecond, which is many times faster for very short uses.
+        name: The pool's name in messages and thread names. ``pool-N`` by default.
+        driver: With a callable, the name of the driver whose connections it returns, or a
+            `millpond.drivers.Driver`. Found by the first connection by default.
+        connect_kwargs: With a URL, further arguments for the driver's ``connect()``.
+        configure: Called with each new connection, in the worker that opened it.
+        validate: Called with a connection to find out whether it is alive: raising, or returning
+            ``False``, says no.
+        on_acquire: Called with a connection before `acquire` returns it, in the caller's thread.
+        on_release: Called with a connection before it is reset, in the caller's thread.
+        on_close: Called with a connection before it is closed, in a worker.
+
+    Raises:
+        PoolConfigError: An argument is not valid, or two contradict each other.
+    """
+
+    def __init__(
+        self,
+        connect: str | Callable[[], C],
+        /,
+        *,
+        min_size: int = 0,
+        max_size: int = 10,
+        acquire_timeout: float | None = 5.0,
+        connect_timeout: float | None = 5.0,
+        idle_timeout: float | None = 600.0,
+        max_lifetime: float | None = 3600.0,
+        max_uses: int | None = None,
+        max_waiting: int | None = None,
+        validation_interval: float | None = 30.0,
+        validation_timeout: float = VALIDATION_TIMEOUT,
+        reset: str | Callable[[C], object] = "rollback",
+        leak_threshold: float | None = None,
+        policy: str = "fair",
+        name: str | None = None,
+        driver: str | drivers.Driver[C] | None = None,
+        connect_kwargs: Mapping[str, Any] | None = None,
+        configure: Callable[[C], object] | None = None,
+        validate: Callable[[C], object] | None = None,
+        on_acquire: Callable[[C], object] | None = None,
+        on_release: Callable[[C], object] | None = None,
+        on_close: Callable[[C], object] | None = None,
+        _clock: ManualClock | None = None,
+        _inline: bool = False,
+    ) -> None:
+        config = PoolConfig(
+            min_size=min_size,
+            max_size=max_size,
+            acquire_timeout=acquire_timeout,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+            max_lifetime=max_lifetime,
+            max_uses=max_uses,
+            max_waiting=max_waiting,
+            validation_interval=validation_interval,
+            validation_timeout=validation_timeout,
+            reset=reset,
+            leak_threshold=leak_threshold,
+            policy=policy,
+            name=name,
+            driver=driver,
+            connect_kwargs=connect_kwargs,
+            configure=configure,
+            validate=validate,
+            on_acquire=on_acquire,
+            on_release=on_release,
+            on_close=on_close,
+        )
+        self._driver: drivers.Driver[C] = drivers.find(
+            connect,
+            driver=driver,
+            connect_kwargs=config.connect_kwargs,
+            connect_timeout=config.connect_timeout,
+        )
+        self._begin(config, _clock, inline=_inline)
+
+    def _begin(self, config: PoolConfig, clock: ManualClock | None, *, inline: bool) -> None:
+        self._config = config
+        self._clock = clock
+        self._name = config.name or f"pool-{next(_numbers)}"
+        self._errors = errors.for_driver(self._driver.operational_error)
+        self._recognised = False
+        self._last_error: BaseException | None = None
+        self._backoff = _jobs.Backoff()
+        self._progress = threading.Condition()
+        limit = 2 * config.max_size + _SPARE_WORKERS
+        self._workers = Workers(self._name, limit=limit, inline=inline)
+        self._start(self._options(clock), threading.main_thread().ident or 0)
+        _lifecycle.register(self, self._workers.stop)
+        if config.min_size:
+            self._warm_up()
+
+    def _options(self, clock: ManualClock | None) -> dict[str, Any]:
+        config = self._config
+        names = (
+            "min_size max_size max_waiting max_uses policy acquire_timeout connect_timeout "
+            "idle_timeout max_lifetime validation_timeout leak_threshold on_acquire on_release"
+        )
+        options = {name: getattr(config, name) for name in names.split()}
+        interval = config.validation_interval if config.validate is not None else None
+        return {**options, "validation_interval": interval, "clock": clock}
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self._name
+
+    def stats(self) -> _stats.PoolStats:
+        """Return what the pool is like right now, and what it has done so far."""
+        return _stats.from_snapshot(self.name, (self.min_size, self.max_size), self._snapshot())
+
+    def wait(self, timeout: float | None = 30.0) -> None:
+        """Wait until `min_size` connections are open.
+
+        Args:
+            timeout: Seconds to wait. 30.0 by default, ``None`` has no limit.
+
+        Raises:
+            PoolTimeout: They were not, in time. ``__cause__`` is the driver's last error, if any.
+            PoolClosed: The pool is closed.
+        """
+        started = time.monotonic()
+        with self._progress:
+            self._progress.wait_for(self._is_ready, check_timeout(timeout))
+        if self.closed:
+            raise self._failure("closed", None)
+        if not self._is_ready():
+            raise self._failure("timeout", time.monotonic() - started) from self._last_error
+
+    def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
+        """Change the sizes while the pool is in use.
+
+        A larger pool serves waiting callers at once. From a smaller one idle connections are closed
+        now and others on their release.
+
+        Args:
+            min_size: Connections to keep open. ``None`` keeps the present value.
+            max_size: Connections to have at the most. ``None`` keeps the present value.
+
+        Raises:
+            PoolConfigError: A size is not valid, or `min_size` would be above `max_size`.
+        """
+        self._config = self._config.resized(min_size=min_size, max_size=max_size)
+        self._workers.limit = 2 * self._config.max_size + _SPARE_WORKERS
+        self._resize(self._config.min_size, self._config.max_size)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close the pool: wake whoever waits with `PoolClosed`, close idle connections, and wait for
+        those in use to be released and closed.
+
+        May be called again, and from several threads.
+
+        Args:
+            timeout: Seconds to wait. 5.0 by default. What is in use longer is closed on its release.
+
+        Raises:
+            PoolConfigError: The timeout is not a number of seconds.
+        """
+        seconds = check_timeout(timeout)
+        self._shut()
+        self._finish(5.0 if seconds is None else seconds)
+
+    def __enter__(self) -> Self:
+        """Return the pool."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the pool."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show the pool's name, and how full it is."""
+        if not hasattr(self, "_workers"):
+            return f"<{type(self).__name__}, not started>"
+        size, used, waiting = self._counts()
+        state = "closed" if self.closed else "suspended" if self.suspended else "open"
+        return (
+            f"<{type(self).__name__} {self.name!r} {state}: {used} in use, {size - used} idle, "
+            f"at most {self.max_size}, {waiting} waiting>"
+        )
+
+    def _is_ready(self) -> bool:
+        return self.closed or self._counts()[0] >= self.min_size
+
+    def _is_drained(self) -> bool:
+        return not self._snapshot()["slots"]
+
+    def _finish(self, timeout: float, *, idle_only: bool = False) -> None:
+        """Wait for the connections of a closed pool, then end its threads."""
+        deadline = time.monotonic() + timeout
+
+        def done() -> bool:
+            return (idle_only and not self._is_closing()) or self._is_drained()
+
+        with self._progress:
+            drained = self._progress.wait_for(done, timeout)
+        self._workers.stop()
+        self._workers.join(max(0.0, deadline - time.monotonic()))
+        TIMER.forget(self)
+        if not drained and not idle_only:
+            held = [one for one in self.stats().connections if one.held is not None]
+            lines = [f"pool {self.name!r} closed with {len(held)} connections in use"]
+            logger.warning("\n".join([*lines, *map(_messages.holder, held)]))
+
+    def _is_closing(self) -> bool:
+        return any(slot["state"] == "closing" for slot in self._snapshot()["slots"])
+
+    def _run_due(self) -> None:
+        """Do what is due by the manual clock, as the timer thread does by the machine's."""
+        self._advance()
+
+    # From here on: what the core calls.
+
+    def _submit(self, job: Job) -> None:
+        self._workers.submit(lambda: _jobs.run(self, job))
+
+    def _poke(self) -> None:
+        if self._clock is None:
+            TIMER.wake(self)
+
+    def _failure(self, kind: str, detail: Any) -> errors.PoolError:  # noqa: ANN401
+        """Make the exception for a failure."""
+        if kind == "timeout":
+            timeout = self._errors.timeout(
+                _messages.timed_out(self.stats(), detail, self._last_error)
+            )
+            timeout.__cause__ = self._last_error
+            return timeout
+        if kind == "bad_timeout":
+            try:
+                check_timeout(detail)
+            except PoolConfigError as error:
+                return error
+        kinds = {"closed": self._errors.closed, "full": self._errors.exhausted}
+        message = _messages.FAILURES[kind].format(
+            name=self.name,
+            detail=f"<{type(detail).__name__} at {id(detail):#x}>",
+            waiting=self._counts()[2],
+            max_waiting=self._config.max_waiting,
+        )
+        return kinds.get(kind, self._errors.error)(message)
+
+    def _site(self) -> tuple[str, int, str]:
+        """Find the line that acquires: the core has no frame, so it is the caller's."""
+        frame = sys._getframe(1)
+        return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+
+    def _leaked(
+        self, slot: int, holder: int, held: float, site: tuple[str, int, str] | None
+    ) -> None:
+        logger.warning(
+            "pool %r: connection %d has been held for %.3g s by %s%s",
+            self.name,
+            slot,
+            held,
+            _messages.thread_name(holder),
+            f", acquired at {_messages.place(site)}" if site else "",
+            extra={"pool": self.name, "event": "leaked"},
+        )
+
+    def _lease_lost(self, slot: int) -> None:
+        warnings.warn(
+            f"pool {self.name!r}: a lease was garbage collected without leaving its block, and its "
+            f"connection {slot} was closed: use it in a with statement",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+    def _hook_failed(self, hook: str, error: BaseException) -> None:
+        logger.warning(
+            "pool %r: %s failed, so the connection is closed: %s",
+            self.name,
+            hook,
+            _messages.one_line(error),
+            extra={"pool": self.name, "event": "hook_failed"},
+        )
+
+    def _overdue(self, kind: str, slot: int) -> None:
+        """Learn that a job missed its deadline and was given up on."""
+        limits = {"check": "validation_timeout"}
+        limit = limits.get(kind, "connect_timeout")
+        seconds = getattr(self._config, limit)
+        message = f"{kind} took longer than {limit}={seconds}"
+        if kind == "open":
+            self._last_error = TimeoutError(message)
+        logger.warning(
+            "pool %r: connection %d: %s",
+            self.name,
+            slot,
+            message,
+            extra={"pool": self.name, "event": "overdue"},
+        )
+
+    # And what the jobs call.
+
+    def _recognise(self, connection: C) -> None:
+        """Look at the first connection: its class may tell the driver of a callable."""
+        if self._recognised:
+            return
+        self._driver = drivers.refine(self._driver, connection)
+        self._errors = errors.for_driver(self._driver.operational_error)
+        self._recognised = True
+
+    def _reset_of(self, connection: C) -> object:
+        """Say how the core resets this connection: not at all, by a method, or by a callable."""
+        del connection  # all connections of a pool are alike
+        if self._config.reset == "none":
+            return None
+        if self._config.reset != "rollback":
+            return self._config.reset
+        if not self._driver.needs_reset:
+            return None
+        return self._driver.reset_method or self._driver.reset
+
+    def _opened(self) -> None:
+        self._last_error = None
+        self._backoff.succeeded()
+        self._changed()
+
+    def _changed(self) -> None:
+        with self._progress:
+            self._progress.notify_all()
+
+    def _begin_in_child(self) -> None:
+        """Begin anew after a fork, with no connections and no threads."""
+        self._progress = threading.Condition()
+        self._workers.after_fork()
+        self._after_fork(threading.main_thread().ident or 0)

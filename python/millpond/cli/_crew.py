@@ -1,0 +1,97 @@
+"""Threads that can always be left behind.
+
+A pool under test may hang in any of its calls. So nothing here waits without a limit, every thread
+is a daemon, and what doesn't come back is counted and abandoned.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["GRACE", "in_time", "run_crew"]
+
+GRACE = 2.0
+"""Seconds that threads have to come back after they were told to stop."""
+
+_TICK = 0.25
+
+_T = TypeVar("_T")
+
+
+def in_time(work: Callable[[], _T], seconds: float) -> _T:
+    """Return ``work()``, run in a thread of its own.
+
+    Raises:
+        TimeoutError: It took longer than ``seconds``. The thread is left behind.
+        Exception: Whatever ``work`` raised.
+    """
+    results: list[_T] = []
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            results.append(work())
+        except Exception as error:  # noqa: BLE001 - raised again, in the thread that asked
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        message = f"no answer within {seconds:g} s"
+        raise TimeoutError(message)
+    return results[0]
+
+
+def run_crew(
+    loop: Callable[[int, threading.Event], None],
+    threads: int,
+    seconds: float,
+    on_tick: Callable[[float], None] = lambda _elapsed: None,
+) -> tuple[float, list[int]]:
+    """Run ``loop(index, stop)`` in ``threads`` threads at once until ``seconds`` have passed.
+
+    Args:
+        loop: Works until ``stop`` is set.
+        threads: How many run it, with the indices 0 to ``threads - 1``.
+        seconds: How long before ``stop`` is set.
+        on_tick: Called a few times per second with the seconds that have passed.
+
+    Returns:
+        The seconds between start and stop, and the indices that had not come back ``GRACE`` later.
+    """
+    go, stop = threading.Event(), threading.Event()
+
+    def enlist(index: int) -> None:
+        go.wait()
+        loop(index, stop)
+
+    crew = [threading.Thread(target=enlist, args=(index,), daemon=True) for index in range(threads)]
+    try:
+        for member in crew:
+            member.start()
+        started = time.perf_counter()
+        go.set()
+        _watch(started, seconds, on_tick)
+    finally:
+        # Also on Ctrl-C, and when the system refused a thread: nobody may be left at the start.
+        stop.set()
+        go.set()
+    elapsed = time.perf_counter() - started
+    return elapsed, _join(crew)
+
+
+def _watch(started: float, seconds: float, on_tick: Callable[[float], None]) -> None:
+    while (left := started + seconds - time.perf_counter()) > 0:
+        time.sleep(min(left, _TICK))
+        on_tick(time.perf_counter() - started)
+
+
+def _join(crew: list[threading.Thread]) -> list[int]:
+    deadline = time.perf_counter() + GRACE
+    for member in crew:
+        member.join(max(0.0, deadline - time.perf_counter()))
+    return [index for index, member in enumerate(crew) if member.is_alive()]

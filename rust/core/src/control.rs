@@ -1,0 +1,207 @@
+//! What the owner of a pool may ask for: resize, evict, suspend, resume, close; and what it may see.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::core::{gate, Core};
+use crate::effects::{Effects, Reason};
+use crate::limits::Ticks;
+use crate::slot::Slot;
+use crate::slots::MAX_SIZE;
+use crate::waiter::Waker;
+use crate::word::{Flag, State};
+
+/// One slot as it was when it was looked at.
+#[derive(Clone, Debug)]
+pub struct SlotView {
+    /// Its index.
+    pub slot: u32,
+    /// Where it stood.
+    pub state: State,
+    /// Which owner it had.
+    pub generation: u64,
+    /// Who holds it, or held it last.
+    pub holder: u64,
+    /// Tick of the last acquire.
+    pub acquired_at: Ticks,
+    /// Tick of the last release.
+    pub released_at: Ticks,
+    /// Tick at which the connection was opened.
+    pub opened_at: Ticks,
+    /// Borrows of the connection.
+    pub uses: u64,
+}
+
+impl<T, W: Waker> Core<T, W> {
+    /// Changes the sizes while the pool is in use. What is above the new limit is closed when it is
+    /// idle, and on its return when it is held.
+    ///
+    /// # Panics
+    /// When `max_size` is over [`MAX_SIZE`]; the caller checks its input.
+    pub fn resize(&self, min_size: u32, max_size: u32, now: Ticks, effects: &mut Effects<T, W>) {
+        assert!(max_size <= MAX_SIZE, "max_size {max_size} is over {MAX_SIZE}");
+        self.slots.grow(max_size);
+        self.min_size.store(min_size, SeqCst);
+        self.max_size.store(max_size, SeqCst);
+        self.habit_limit.store(max_size, Relaxed);
+        self.sweep(Reason::Shrunk, |index| index >= max_size, now, effects);
+        self.dispatch(now, effects);
+    }
+
+    /// Replaces all connections: closes the idle ones now and the others on their return.
+    pub fn evict(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        for (index, slot) in self.slots.iter() {
+            // Again when the connection went from one hand to another between the two looks.
+            while !self.evict_one(index, slot, now, effects) {}
+        }
+        self.dispatch(now, effects);
+    }
+
+    fn evict_one(
+        &self,
+        index: u32,
+        slot: &Slot<T>,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        let word = slot.word();
+        match word.state() {
+            State::Empty | State::Closing => true,
+            State::Idle => self.close_idle(index, word, Reason::Evicted, now, effects),
+            _ => {
+                self.ask_to_retire(slot, Reason::Evicted, Some(word.generation()));
+                let now = slot.word();
+                now.has(Flag::Retire) || now.generation() != word.generation()
+            }
+        }
+    }
+
+    /// Keeps all callers waiting from now on.
+    pub fn suspend(&self) {
+        self.gate.fetch_or(gate::SUSPENDED, SeqCst);
+    }
+
+    /// Serves callers again.
+    pub fn resume(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        self.gate.fetch_and(!gate::SUSPENDED, SeqCst);
+        self.dispatch(now, effects);
+    }
+
+    /// Whether `suspend` was called last.
+    pub fn is_suspended(&self) -> bool {
+        self.gate.load(SeqCst) & gate::SUSPENDED != 0
+    }
+
+    /// Closes the pool: turns all waiters away, closes what is idle, gives up what is being opened.
+    /// Connections in use are closed on their return. False when it was closed before.
+    pub fn shut(&self, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        // SeqCst: before the sweep; pairs with `attention`, so that a return during the sweep is
+        // closed by one of the two.
+        let before = self.gate.fetch_or(gate::CLOSED, SeqCst);
+        crate::sync::sc_fence();
+        self.turn_away(now, effects);
+        for (index, slot) in self.slots.iter() {
+            let word = slot.word();
+            if word.state() == State::Connecting {
+                let claim = crate::Claim { slot: index, generation: word.generation() };
+                self.abandon(claim, now, effects);
+            }
+        }
+        self.sweep(Reason::Closed, |_| true, now, effects);
+        before & gate::CLOSED == 0
+    }
+
+    /// Takes the connections out of the hands that hold them: for a pool that nobody can reach.
+    pub fn retire_all_held(&self, effects: &mut Effects<T, W>) {
+        for (index, slot) in self.slots.iter() {
+            let word = slot.word();
+            if matches!(word.state(), State::InUse | State::Granted | State::Checking) {
+                let claim = crate::Claim { slot: index, generation: word.generation() };
+                self.retire(claim, word.state(), Reason::Leaked, 0, effects);
+            }
+        }
+    }
+
+    /// Opens connections up to `min_size`, as the pool does by itself after it was started.
+    pub fn warm_up(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        self.dispatch(now, effects);
+    }
+
+    /// Number of slots, of all that exist, in a state that `wanted` names.
+    pub fn count(&self, wanted: impl Fn(State) -> bool) -> usize {
+        // A slot above the limit that is not empty counts, and an empty one does not: nobody can use it.
+        let max_size = self.max_size.load(Relaxed);
+        let counts = |(index, slot): &(u32, &Slot<T>)| {
+            let state = slot.word().state();
+            wanted(state) && (*index < max_size || state != State::Empty)
+        };
+        self.slots.iter().filter(counts).count()
+    }
+
+    /// The present limits of the size: least and most.
+    pub fn sizes(&self) -> (u32, u32) {
+        (self.min_size.load(Relaxed), self.max_size.load(Relaxed))
+    }
+
+    /// All slots that are not empty.
+    pub fn views(&self) -> Vec<SlotView> {
+        let views = self.slots.iter().map(|(index, slot)| view(index, slot));
+        views.filter(|view| view.state != State::Empty).collect()
+    }
+
+    /// Borrows of all slots so far.
+    pub fn borrows(&self) -> u64 {
+        let borrows = self.slots.iter().map(|(_, slot)| slot.record.borrows.load(Relaxed));
+        borrows.sum()
+    }
+
+    /// Closes the idle connections of the slots that `chosen` names.
+    pub(crate) fn sweep(
+        &self,
+        reason: Reason,
+        chosen: impl Fn(u32) -> bool,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) {
+        for (index, slot) in self.slots.iter().filter(|(index, _)| chosen(*index)) {
+            let word = slot.word();
+            if word.state() == State::Idle {
+                self.close_idle(index, word, reason, now, effects);
+            }
+        }
+    }
+
+    /// The slots that may be used.
+    pub(crate) fn within_limit(&self) -> impl Iterator<Item = (u32, &Slot<T>)> {
+        let max_size = self.max_size.load(Relaxed);
+        self.slots.iter().take_while(move |(index, _)| *index < max_size)
+    }
+
+    /// Calls `visit` with the connection of every slot, whoever owns it.
+    ///
+    /// # Safety
+    /// No slot changes hands meanwhile. The garbage collector has that: the interpreter's threads are
+    /// stopped, and no slot changes hands outside of the interpreter.
+    pub unsafe fn visit_values(&self, mut visit: impl FnMut(&T)) {
+        for (_, slot) in self.slots.iter() {
+            // SAFETY: passed on to the caller.
+            if let Some(value) = unsafe { slot.value() } {
+                visit(value);
+            }
+        }
+    }
+}
+
+fn view<T>(index: u32, slot: &Slot<T>) -> SlotView {
+    let word = slot.word();
+    let record = &slot.record;
+    SlotView {
+        slot: index,
+        state: word.state(),
+        generation: word.generation(),
+        holder: record.holder.load(Relaxed),
+        acquired_at: record.acquired_at.load(Relaxed),
+        released_at: record.released_at.load(Relaxed),
+        opened_at: record.opened_at.load(Relaxed),
+        uses: record.uses.load(Relaxed),
+    }
+}

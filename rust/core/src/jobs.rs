@@ -1,0 +1,259 @@
+//! Opening, validating and closing connections: each begins with a claim on a slot and a deadline, runs
+//! somewhere else, and ends here. A job that misses its deadline loses its claim to the upkeep, and its
+//! end then changes nothing.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::core::{Core, Held};
+use crate::effects::{Effects, Job, Reason};
+use crate::limits::Ticks;
+use crate::slot::{Claim, Slot};
+use crate::sync::sc_fence;
+use crate::waiter::Waker;
+use crate::word::{Flag, State, Word};
+
+impl<T, W: Waker> Core<T, W> {
+    /// Puts a new connection into the place that was reserved for it.
+    ///
+    /// # Errors
+    /// The connection comes back when nobody wants it any more: the pool was closed or became smaller,
+    /// the job took too long, or connections were evicted meanwhile.
+    pub fn fill(
+        &self,
+        claim: Claim,
+        value: T,
+        identity: u64,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> Result<(), T> {
+        let slot = self.slots.get(claim.slot);
+        let wanted = !self.is_closed() && claim.slot < self.max_size.load(Relaxed);
+        let owned = if wanted { slot.begin_fill(claim.generation) } else { None };
+        let Some(generation) = owned else {
+            self.abandon(claim, now, effects);
+            return Err(value);
+        };
+        // SAFETY: `begin_fill` gave us the slot, and only `publish` below gives it up.
+        unsafe { slot.put(value, identity) };
+        self.note_open(slot, now);
+        self.stats.opened.add_one();
+        self.paused.store(false, SeqCst);
+        self.publish(Claim { generation, ..claim }, now, effects);
+        Ok(())
+    }
+
+    /// Gives up a place for which no connection could be opened.
+    ///
+    /// With `retry_at`, an attempt to keep `min_size` connections is made then; with `pause`, nothing is
+    /// opened before. False when the job had already been given up on.
+    pub fn open_failed(
+        &self,
+        claim: Claim,
+        retry_at: Ticks,
+        pause: bool,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        if pause {
+            self.paused.store(true, SeqCst);
+        }
+        effects.sooner |= self.schedule.lock().arm_reopen(retry_at);
+        let ours = self.abandon(claim, now, effects);
+        if ours {
+            self.stats.open_failed.add_one();
+        }
+        ours
+    }
+
+    /// Makes a connection idle that proved to be alive.
+    pub fn check_passed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+        let slot = self.slots.get(claim.slot);
+        self.stats.checks.add_one();
+        slot.record.proven_at.store(now, Relaxed);
+        self.publish(claim, now, effects);
+    }
+
+    /// Closes a connection that did not prove to be alive.
+    pub fn check_failed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+        self.stats.checks.add_one();
+        self.stats.checks_failed.add_one();
+        self.retire(claim, State::Checking, Reason::Invalid, now, effects);
+    }
+
+    /// Closes a connection that its holder gave back and that can't go on.
+    pub fn retire_held(
+        &self,
+        held: Held,
+        reason: Reason,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        self.retire(held.claim(), State::InUse, reason, now, effects)
+    }
+
+    /// Closes a connection whose reset is over, or failed.
+    pub fn retire_reset(
+        &self,
+        claim: Claim,
+        reason: Reason,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        self.retire(claim, State::Checking, reason, now, effects)
+    }
+
+    /// Lets the holder keep its connection for good (T16).
+    pub fn detach(&self, held: Held, now: Ticks, effects: &mut Effects<T, W>) -> Option<T> {
+        let value = self.slots.get(held.claim().slot).detach(held.claim().generation)?;
+        self.settle(held.claim().slot, now, effects);
+        self.dispatch(now, effects);
+        Some(value)
+    }
+
+    /// Frees the place of a connection that is closed (T14).
+    pub fn closed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+        if self.slots.get(claim.slot).finish_close(claim.generation) {
+            self.freed(claim.slot, now, effects);
+        }
+    }
+
+    /// Whether the claim's owner still has the slot.
+    pub fn is_current(&self, claim: Claim) -> bool {
+        self.slots.get(claim.slot).word().generation() == claim.generation
+    }
+
+    /// Reserves a place (T1) for a job that opens a connection.
+    pub(crate) fn reserve(&self, now: Ticks, effects: &mut Effects<T, W>) -> Option<Claim> {
+        let claim = self.within_limit().find_map(|(index, slot)| {
+            let generation = slot.reserve()?;
+            Some(Claim { slot: index, generation })
+        })?;
+        let due_at = now.saturating_add(self.limits.connect_timeout);
+        self.begin_job(claim, due_at, effects);
+        Some(claim)
+    }
+
+    /// Takes an idle connection for a job that validates it (T11).
+    pub(crate) fn check(
+        &self,
+        index: u32,
+        seen: Word,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        let Some(generation) = self.slots.get(index).begin_check(seen) else { return false };
+        let claim = Claim { slot: index, generation };
+        let due_at = now.saturating_add(self.limits.validation_timeout);
+        self.begin_job(claim, due_at, effects);
+        effects.jobs.push(Job::Check(claim));
+        true
+    }
+
+    /// Takes an idle connection for a job that closes it (T13).
+    pub(crate) fn close_idle(
+        &self,
+        index: u32,
+        seen: Word,
+        reason: Reason,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        let Some((generation, value)) = self.slots.get(index).close_idle(seen) else {
+            return false;
+        };
+        self.close(Claim { slot: index, generation }, value, reason, now, effects);
+        true
+    }
+
+    /// Has the owner in `from` close its connection (T10, T12).
+    pub(crate) fn retire(
+        &self,
+        claim: Claim,
+        from: State,
+        reason: Reason,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        let slot = self.slots.get(claim.slot);
+        let Some((generation, value)) = slot.begin_close(claim.generation, from) else {
+            return false;
+        };
+        self.close(Claim { generation, ..claim }, value, reason, now, effects);
+        true
+    }
+
+    /// Gives up a place whose connection does not come (T3). False when it was given up before.
+    pub(crate) fn abandon(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        let abandoned = self.slots.get(claim.slot).abandon(claim.generation);
+        if abandoned {
+            self.freed(claim.slot, now, effects);
+        }
+        abandoned
+    }
+
+    /// Why a connection with the flag RETIRE was flagged.
+    pub(crate) fn retire_reason(&self, slot: &Slot<T>) -> Reason {
+        let number = slot.record.retire_reason.load(Relaxed);
+        let reason = usize::try_from(number).ok().and_then(|number| Reason::ALL.get(number));
+        reason.copied().unwrap_or(Reason::Evicted)
+    }
+
+    /// Asks whoever owns the connection to close it afterwards (T15).
+    pub(crate) fn ask_to_retire(&self, slot: &Slot<T>, reason: Reason, generation: Option<u64>) {
+        // Before the flag, whose CAS publishes it.
+        slot.record.retire_reason.store(reason as u64, Relaxed);
+        slot.flag(Flag::Retire, generation);
+    }
+
+    /// Makes the connection idle, or closes it when that was asked for meanwhile.
+    fn publish(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+        let slot = self.slots.get(claim.slot);
+        if slot.publish(claim.generation, State::Checking) {
+            self.settle(claim.slot, now, effects);
+            sc_fence();
+            self.after_release(now, effects);
+        } else {
+            let reason = self.retire_reason(slot);
+            self.retire(claim, State::Checking, reason, now, effects);
+        }
+    }
+
+    fn close(
+        &self,
+        claim: Claim,
+        value: Option<T>,
+        reason: Reason,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) {
+        self.stats.count_closed(reason);
+        let due_at = now.saturating_add(self.limits.connect_timeout);
+        self.begin_job(claim, due_at, effects);
+        effects.jobs.push(Job::Close(claim, value, reason));
+    }
+
+    fn begin_job(&self, claim: Claim, due_at: Ticks, effects: &mut Effects<T, W>) {
+        let record = &self.slots.get(claim.slot).record;
+        record.job.store(claim.generation, Relaxed);
+        record.job_due_at.store(due_at, Relaxed);
+        // The mutex publishes the two stores to the upkeep, which reads them after taking it.
+        effects.sooner |= self.schedule.lock().arm(claim.slot, due_at);
+    }
+
+    /// Serves those who wait for a place, after one became empty.
+    fn freed(&self, index: u32, now: Ticks, effects: &mut Effects<T, W>) {
+        self.settle(index, now, effects);
+        sc_fence();
+        self.dispatch(now, effects);
+    }
+
+    fn note_open(&self, slot: &Slot<T>, now: Ticks) {
+        let record = &slot.record;
+        record.uses.store(0, Relaxed);
+        record.sampled_from.store(0, Relaxed);
+        record.opened_at.store(now, Relaxed);
+        record.released_at.store(now, Relaxed);
+        record.proven_at.store(now, Relaxed);
+        record.expires_at.store(self.expiry(now), Relaxed);
+    }
+}

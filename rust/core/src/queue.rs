@@ -1,0 +1,235 @@
+//! The slow path of a borrow: joining the queue, being served, giving up.
+//!
+//! `dispatch` does all the matching, under the queue's mutex. It runs after each event that could serve
+//! a waiter: one joined, a connection became idle, a place became empty. Lost wake-ups are impossible
+//! because the waiter raises the gate before it looks at the slots, and whoever makes a place usable
+//! looks at the gate afterwards (slot.rs says why one of them sees the other).
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::core::{gate, Core};
+use crate::effects::{Effects, Job, Wake};
+use crate::limits::{Policy, Ticks, HAND_OFF_AFTER};
+use crate::slot::Claim;
+use crate::sync::sc_fence;
+use crate::waiter::{Nudged, Ticket, WaitQueue, Waker};
+use crate::word::State;
+
+/// Why a caller may not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The pool is closed.
+    Closed,
+    /// `max_waiting` callers wait already.
+    Full,
+}
+
+impl<T, W: Waker> Core<T, W> {
+    /// Joins the queue; `effects` may already serve the caller.
+    ///
+    /// # Errors
+    /// [`Refused`], and nothing has changed.
+    pub fn join(
+        &self,
+        waker: W,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> Result<Ticket, Refused> {
+        let mut queue = self.queue.lock();
+        if self.is_closed() {
+            return Err(Refused::Closed);
+        }
+        if self.is_full(queue.len()) {
+            self.stats.refused.add_one();
+            return Err(Refused::Full);
+        }
+        self.stats.queued.add_one();
+        // SeqCst: before the scan of the slots; pairs with `attention` after a release.
+        self.gate.fetch_add(1, SeqCst);
+        sc_fence();
+        let ticket = queue.push(waker, now);
+        self.serve(&mut queue, now, effects);
+        Ok(ticket)
+    }
+
+    /// Leaves the queue. `None` when the waiter was served or turned away before, and has a message.
+    pub fn leave(&self, ticket: Ticket, now: Ticks, effects: &mut Effects<T, W>) -> Option<W> {
+        let mut queue = self.queue.lock();
+        let waker = self.take_off(&mut queue, ticket, now)?;
+        self.stats.gave_up.add_one();
+        // It may have been nudged, and then the next one has to be.
+        self.serve(&mut queue, now, effects);
+        Some(waker)
+    }
+
+    /// Another try of a nudged waiter; it is served through `effects` or keeps its place.
+    pub fn retry(&self, ticket: Ticket, now: Ticks, effects: &mut Effects<T, W>) {
+        let mut queue = self.queue.lock();
+        queue.arrived(ticket);
+        let shut = self.gate.load(SeqCst) & (gate::CLOSED | gate::SUSPENDED) != 0;
+        if shut || !queue.is_head(ticket) {
+            return;
+        }
+        if let Some(claim) = self.grant_idle(now, effects) {
+            if let Some(waker) = self.take_off(&mut queue, ticket, now) {
+                effects.wakes.push(Wake::Granted(waker, claim));
+            }
+        } else if queue.head_age(now) >= HAND_OFF_AFTER {
+            self.gate.fetch_or(gate::HAND_OFF, SeqCst);
+            sc_fence();
+            // A release before the flag was up may have seen a nudge on its way and left it at that.
+            self.serve(&mut queue, now, effects);
+        }
+    }
+
+    /// Holds what was granted (T6). False when the pool was closed meanwhile: `give_up` is next.
+    pub fn accept(&self, grant: Claim) -> bool {
+        !self.is_closed() && self.slots.get(grant.slot).accept(grant.generation)
+    }
+
+    /// Gives back a grant that its waiter does not want any more (T7).
+    pub fn give_up(&self, grant: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+        if self.slots.get(grant.slot).publish(grant.generation, State::Granted) {
+            sc_fence();
+            self.after_release(now, effects);
+        } else {
+            let reason = self.retire_reason(self.slots.get(grant.slot));
+            self.retire(grant, State::Granted, reason, now, effects);
+        }
+    }
+
+    /// Takes the oldest waiter off the queue, to give it bad news.
+    pub fn dismiss_oldest(&self, now: Ticks) -> Option<W> {
+        let mut queue = self.queue.lock();
+        self.take_head(&mut queue, now)
+    }
+
+    /// The number of waiters.
+    pub fn waiting(&self) -> u64 {
+        self.gate.load(Relaxed) & gate::WAITERS
+    }
+
+    /// The ticks at which the waiters joined, oldest first.
+    pub fn waiting_since(&self) -> Vec<Ticks> {
+        self.queue.lock().joined()
+    }
+
+    /// Gives what is there to those who wait, and keeps `min_size` connections open.
+    pub(crate) fn dispatch(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        let mut queue = self.queue.lock();
+        self.serve(&mut queue, now, effects);
+        self.refill(now, effects);
+    }
+
+    /// Wakes everybody with the news that the pool is closed.
+    pub(crate) fn turn_away(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        let mut queue = self.queue.lock();
+        while let Some(waker) = self.take_head(&mut queue, now) {
+            effects.wakes.push(Wake::Closed(waker));
+        }
+    }
+
+    /// Has connections opened until there are `min_size`. The queue's mutex is held, so that two
+    /// callers do not open for the same gap.
+    fn refill(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        let shut = self.gate.load(SeqCst) & (gate::CLOSED | gate::SUSPENDED) != 0;
+        if shut || self.paused.load(SeqCst) {
+            return;
+        }
+        let min_size = self.min_size.load(Relaxed) as usize;
+        let open = self.count(|state| !matches!(state, State::Empty | State::Closing));
+        for _ in open..min_size {
+            let Some(claim) = self.reserve(now, effects) else { return };
+            effects.jobs.push(Job::Open(claim));
+        }
+    }
+
+    fn serve(&self, queue: &mut WaitQueue<W>, now: Ticks, effects: &mut Effects<T, W>) {
+        if self.gate.load(SeqCst) & (gate::CLOSED | gate::SUSPENDED) != 0 {
+            return;
+        }
+        while !queue.is_empty() {
+            if self.may_overtake(queue, now) && self.has_idle(now) {
+                match queue.nudge_head() {
+                    Some(Nudged::Now(nudge)) => return effects.wakes.push(Wake::Nudge(nudge)),
+                    Some(Nudged::Already) => return,
+                    None => {}
+                }
+            }
+            let Some(claim) = self.grant_idle(now, effects) else { break };
+            match self.take_head(queue, now) {
+                Some(waker) => effects.wakes.push(Wake::Granted(waker, claim)),
+                None => unreachable!("the queue is locked and was not empty"),
+            }
+        }
+        self.open_for(queue.len(), now, effects);
+    }
+
+    fn may_overtake(&self, queue: &WaitQueue<W>, now: Ticks) -> bool {
+        self.limits.policy == Policy::Throughput && queue.head_age(now) < HAND_OFF_AFTER
+    }
+
+    fn has_idle(&self, now: Ticks) -> bool {
+        self.within_limit()
+            .any(|(_, slot)| slot.word().is_claimable() && !self.is_unproven(slot, now))
+    }
+
+    /// Claims an idle connection for a waiter (T5), and sends those to validation that need it.
+    fn grant_idle(&self, now: Ticks, effects: &mut Effects<T, W>) -> Option<Claim> {
+        self.within_limit().find_map(|(index, slot)| {
+            let word = slot.word();
+            if !word.is_claimable() {
+                return None;
+            }
+            if self.is_unproven(slot, now) {
+                self.check(index, word, now, effects);
+                return None;
+            }
+            let generation = slot.grant(word)?;
+            Some(Claim { slot: index, generation })
+        })
+    }
+
+    /// Has as many connections opened as there are waiters that nothing is on its way for.
+    fn open_for(&self, waiting: usize, now: Ticks, effects: &mut Effects<T, W>) {
+        if waiting == 0 || self.paused.load(SeqCst) {
+            return;
+        }
+        let coming = self.count(|state| matches!(state, State::Connecting | State::Checking));
+        for _ in coming..waiting {
+            let Some(claim) = self.reserve(now, effects) else { return };
+            effects.jobs.push(Job::Open(claim));
+        }
+    }
+
+    /// Whether one more waiter would be too many: those whom a connection that is idle or on its way,
+    /// or an empty place, can serve do not count.
+    fn is_full(&self, waiting: usize) -> bool {
+        let Ok(max_waiting) = usize::try_from(self.limits.max_waiting) else { return false };
+        if waiting < max_waiting {
+            return false;
+        }
+        let room = self.count(|state| {
+            matches!(state, State::Empty | State::Connecting | State::Idle | State::Checking)
+        });
+        waiting - max_waiting >= room
+    }
+
+    fn take_head(&self, queue: &mut WaitQueue<W>, now: Ticks) -> Option<W> {
+        let waker = queue.pop(now)?;
+        self.one_less();
+        Some(waker)
+    }
+
+    fn take_off(&self, queue: &mut WaitQueue<W>, ticket: Ticket, now: Ticks) -> Option<W> {
+        let waker = queue.remove(ticket, now)?;
+        self.one_less();
+        Some(waker)
+    }
+
+    fn one_less(&self) {
+        self.gate.fetch_sub(1, SeqCst);
+        // Whoever asked for a hand-off was at the head; the next head asks for itself.
+        self.gate.fetch_and(!gate::HAND_OFF, SeqCst);
+    }
+}

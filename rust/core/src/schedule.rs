@@ -1,0 +1,155 @@
+//! The next deadline of every slot, on one timer wheel.
+//!
+//! A slot has at most one entry, for the earliest of its deadlines. Borrow and return do not touch it:
+//! they store a tick, and when the entry fires the upkeep reads the slot and arms it again for what is
+//! then the earliest (Varghese and Lauck call such timers lazy).
+//!
+//! Two parties arm a slot, both under the schedule's mutex: the owner of a job, after it claimed the
+//! slot, for the job's deadline; and `Core::settle`, for a slot that it sees, under the mutex, to have
+//! no job. So the deadline of a job is never overwritten: who claims the slot after that look arms it
+//! after that look.
+
+use crate::limits::{Ticks, NEVER};
+use crate::wheel::{TimerId, Wheel};
+
+/// What fires: a slot, or the end of the pause after failed attempts to connect.
+const REOPEN: u64 = u64::MAX;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Slot(u32),
+    Reopen,
+}
+
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    wheel: Wheel,
+    slots: Vec<Option<TimerId>>,
+    reopen: Option<TimerId>,
+    /// The moment at which the timer thread will look by itself.
+    promised: Ticks,
+}
+
+impl Schedule {
+    pub(crate) fn new() -> Self {
+        Self { wheel: Wheel::new(0), slots: Vec::new(), reopen: None, promised: NEVER }
+    }
+
+    /// Sets the deadline of a slot. True when the timer thread has to be told.
+    pub(crate) fn arm(&mut self, slot: u32, when: Ticks) -> bool {
+        let entry = self.entry(slot);
+        let armed = entry.take();
+        let armed = self.set(armed, when, u64::from(slot));
+        *self.entry(slot) = armed;
+        self.is_sooner(when)
+    }
+
+    /// Sets the end of the pause. True when the timer thread has to be told.
+    pub(crate) fn arm_reopen(&mut self, when: Ticks) -> bool {
+        let armed = self.reopen.take();
+        self.reopen = self.set(armed, when, REOPEN);
+        self.is_sooner(when)
+    }
+
+    /// Collects what is due, at most `budget` timers at a time. True when there is more.
+    pub(crate) fn advance(&mut self, now: Ticks, budget: usize, due: &mut Vec<Due>) -> bool {
+        let Self { wheel, slots, reopen, .. } = self;
+        let progress = wheel.advance(now, budget, &mut |_, payload| {
+            due.push(match u32::try_from(payload) {
+                Ok(slot) => {
+                    slots[slot as usize] = None;
+                    Due::Slot(slot)
+                }
+                Err(_) => {
+                    *reopen = None;
+                    Due::Reopen
+                }
+            });
+        });
+        progress.more
+    }
+
+    /// The moment at which the timer thread should look again; it is taken at its word.
+    pub(crate) fn promise(&mut self) -> Option<Ticks> {
+        let next = self.wheel.next_expiration();
+        self.promised = next.unwrap_or(NEVER);
+        next
+    }
+
+    fn set(&mut self, armed: Option<TimerId>, when: Ticks, payload: u64) -> Option<TimerId> {
+        match armed {
+            Some(timer) if when == NEVER => {
+                self.wheel.cancel(timer);
+                None
+            }
+            Some(timer) => {
+                self.wheel.reschedule(timer, when);
+                Some(timer)
+            }
+            None if when == NEVER => None,
+            None => Some(self.wheel.insert(when, payload)),
+        }
+    }
+
+    fn is_sooner(&mut self, when: Ticks) -> bool {
+        let sooner = when < self.promised;
+        if sooner {
+            self.promised = when;
+        }
+        sooner
+    }
+
+    fn entry(&mut self, slot: u32) -> &mut Option<TimerId> {
+        let index = slot as usize;
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, None);
+        }
+        &mut self.slots[index]
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn due(schedule: &mut Schedule, now: Ticks) -> Vec<Due> {
+        let mut due = Vec::new();
+        while schedule.advance(now, 8, &mut due) {}
+        due
+    }
+
+    #[test]
+    fn a_slot_fires_once_at_the_deadline_that_was_set_last() {
+        let mut schedule = Schedule::new();
+        schedule.arm(3, 100);
+
+        schedule.arm(3, 500);
+
+        assert_eq!(due(&mut schedule, 499), []);
+        assert_eq!(due(&mut schedule, 500), [Due::Slot(3)]);
+        assert_eq!(due(&mut schedule, 1000), []);
+    }
+
+    #[test]
+    fn a_slot_without_deadline_never_fires() {
+        let mut schedule = Schedule::new();
+        schedule.arm(0, 100);
+
+        schedule.arm(0, NEVER);
+
+        assert_eq!(due(&mut schedule, 10_000), []);
+        assert_eq!(schedule.promise(), None);
+    }
+
+    #[test]
+    fn the_timer_thread_is_told_only_of_what_it_would_miss() {
+        let mut schedule = Schedule::new();
+
+        assert!(schedule.arm(0, 100));
+        assert!(!schedule.arm(1, 200));
+        assert!(schedule.arm_reopen(50));
+        assert_eq!(due(&mut schedule, 60), [Due::Reopen]);
+        assert_eq!(schedule.promise(), Some(100));
+        assert!(!schedule.arm(2, 100));
+    }
+}

@@ -1,0 +1,89 @@
+//! What a pool counts. The fast path counts in its own slot with plain stores; everything here is
+//! counted off the fast path, where an atomic addition does not matter.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::effects::Reason;
+use crate::histogram::Histogram;
+use crate::sync::AtomicU64;
+
+/// One borrow in this many has its time measured with a precise clock, the first of a slot included.
+pub(crate) const SAMPLE_EVERY: u64 = 16;
+
+/// A number that only grows.
+#[derive(Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn add_one(&self) {
+        // Relaxed: a count publishes nothing but itself.
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// The number so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The counters and histograms of a pool.
+#[derive(Debug)]
+pub struct Stats {
+    /// Acquires that joined the queue.
+    pub queued: Counter,
+    /// Waiters that gave up: timeouts and cancellations.
+    pub gave_up: Counter,
+    /// Acquires refused because too many were waiting.
+    pub refused: Counter,
+    /// Connections opened.
+    pub opened: Counter,
+    /// Attempts to open a connection that failed or took too long.
+    pub open_failed: Counter,
+    /// Validations done, and those that failed.
+    pub checks: Counter,
+    /// See `checks`.
+    pub checks_failed: Counter,
+    /// Holders reported as leaks.
+    pub leaks: Counter,
+    closed: [Counter; Reason::ALL.len()],
+    /// Nanoseconds in the queue, of the acquires that joined it and were served.
+    pub wait_time: Histogram,
+    /// Nanoseconds in a borrower's hands, of one borrow in `SAMPLE_EVERY`.
+    pub use_time: Histogram,
+    /// Nanoseconds to open a connection.
+    pub open_time: Histogram,
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Self {
+            queued: Counter::new(),
+            gave_up: Counter::new(),
+            refused: Counter::new(),
+            opened: Counter::new(),
+            open_failed: Counter::new(),
+            checks: Counter::new(),
+            checks_failed: Counter::new(),
+            leaks: Counter::new(),
+            closed: std::array::from_fn(|_| Counter::new()),
+            wait_time: Histogram::new(),
+            use_time: Histogram::new(),
+            open_time: Histogram::new(),
+        }
+    }
+
+    pub(crate) fn count_closed(&self, reason: Reason) {
+        self.closed[reason as usize].add_one();
+    }
+
+    /// Connections closed for `reason`.
+    #[must_use]
+    pub fn closed(&self, reason: Reason) -> u64 {
+        self.closed[reason as usize].get()
+    }
+}

@@ -1,0 +1,234 @@
+//! The slow path of an acquire: hooks, tracing, and waiting in the queue.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millpond_core::{Claim, Refused};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::inner::{Inner, Site};
+use crate::pool::{CorePool, Todo};
+use crate::release;
+use crate::thread;
+use crate::wait::{Mailbox, News, Waiter};
+
+/// A claim, and the connection that it is for.
+pub(crate) type Acquired = (Claim, Py<PyAny>);
+
+/// How long one caller is ready to wait; `None` for as long as it takes.
+type Limit = Option<Duration>;
+
+/// Acquires a connection, waiting for `timeout` seconds, or as long as the pool's `acquire_timeout`.
+pub(crate) fn acquire(
+    slf: &Bound<'_, CorePool>,
+    timeout: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Acquired> {
+    let inner = slf.get().started()?;
+    let limit = limit(slf, inner, timeout)?;
+    match inner.try_claim() {
+        Some(claim) => hand_out(slf, inner, claim),
+        None => wait(slf, inner, limit),
+    }
+}
+
+/// Acquires an idle connection, or has one opened for the next attempt.
+pub(crate) fn try_acquire(slf: &Bound<'_, CorePool>) -> PyResult<Option<Acquired>> {
+    let inner = slf.get().started()?;
+    if let Some(claim) = inner.try_claim() {
+        return hand_out(slf, inner, claim).map(Some);
+    }
+    Wait::join(slf, inner)?
+        .until(Some(Duration::ZERO))?
+        .map_or(Ok(None), |claim| hand_out(slf, inner, claim).map(Some))
+}
+
+/// Does for a new claim what was asked for beyond the engine's work, and gives out the connection.
+pub(crate) fn hand_out(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    claim: Claim,
+) -> PyResult<Acquired> {
+    let object = connection(slf.py(), inner, claim)?;
+    if inner.plain {
+        return Ok((claim, object));
+    }
+    if let Err(error) = note_site(slf, inner, claim).and_then(|()| on_acquire(slf, inner, &object))
+    {
+        release::discard_claim(slf, inner, claim);
+        return Err(error);
+    }
+    Ok((claim, object))
+}
+
+/// The driver's object of a claim.
+pub(crate) fn connection(py: Python<'_>, inner: &Inner, claim: Claim) -> PyResult<Py<PyAny>> {
+    // SAFETY: the claim is the caller's, and nothing runs before the reference is cloned.
+    let connection = unsafe { inner.core.value(claim) };
+    connection
+        .map(|connection| connection.object.clone_ref(py))
+        .ok_or_else(|| PyRuntimeError::new_err("a claimed slot has no connection"))
+}
+
+fn note_site(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Claim) -> PyResult<()> {
+    if !inner.settings.traced {
+        return Ok(());
+    }
+    let place = slf.call_method0(intern!(slf.py(), "_site"))?.unbind();
+    let site = Site { generation: claim.generation, place };
+    let before = inner.sites.lock().insert(claim.slot, site);
+    // After the lock, since it may run anything.
+    drop(before);
+    Ok(())
+}
+
+fn on_acquire(slf: &Bound<'_, CorePool>, inner: &Inner, object: &Py<PyAny>) -> PyResult<()> {
+    let Some(hook) = &inner.settings.on_acquire else { return Ok(()) };
+    let _guard = thread::InHook::of(inner.id);
+    hook.call1(slf.py(), (object,)).map(drop)
+}
+
+fn limit(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    timeout: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Limit> {
+    let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else {
+        return Ok(inner.settings.acquire_timeout);
+    };
+    match timeout.extract::<f64>() {
+        Ok(seconds) if seconds == f64::INFINITY => Ok(None),
+        Ok(seconds) if seconds >= 0.0 => {
+            // More than a duration can hold is for ever.
+            Ok(Duration::try_from_secs_f64(seconds).ok())
+        }
+        _ => Err(CorePool::failure(slf, "bad_timeout", timeout)),
+    }
+}
+
+fn wait(slf: &Bound<'_, CorePool>, inner: &Inner, limit: Limit) -> PyResult<Acquired> {
+    let wait = Wait::join(slf, inner)?;
+    let since = wait.since;
+    match wait.until(limit)? {
+        Some(claim) => hand_out(slf, inner, claim),
+        None => Err(CorePool::failure(slf, "timeout", since.elapsed().as_secs_f64())),
+    }
+}
+
+/// One caller's time in the queue.
+struct Wait<'a, 'py> {
+    pool: &'a Bound<'py, CorePool>,
+    inner: &'a Inner,
+    mailbox: Arc<Mailbox>,
+    ticket: millpond_core::Ticket,
+    since: Instant,
+}
+
+impl<'a, 'py> Wait<'a, 'py> {
+    fn join(pool: &'a Bound<'py, CorePool>, inner: &'a Inner) -> PyResult<Self> {
+        if thread::in_hook_of(inner.id) {
+            // The hook's own connection may be the one that it would wait for.
+            return Err(CorePool::failure(pool, "in_hook", ()));
+        }
+        let since = Instant::now();
+        let mailbox = Mailbox::new();
+        let mut todo = Todo::default();
+        let waiter = Waiter::Thread(Arc::clone(&mailbox));
+        let joined = inner.core.join(waiter, inner.clock.now(), &mut todo);
+        CorePool::perform(pool, inner, todo);
+        let ticket = joined.map_err(|refused| refusal(pool, refused))?;
+        Ok(Self { pool, inner, mailbox, ticket, since })
+    }
+
+    /// Waits for a connection. `None` when none came in time.
+    fn until(self, limit: Limit) -> PyResult<Option<Claim>> {
+        let mut deadline = limit.and_then(|limit| self.since.checked_add(limit));
+        let mut signals = self.pool.get().is_main_thread();
+        // What ends the wait if no grant came before it: nothing yet, the timeout, or a signal.
+        let mut end: Option<PyResult<Option<Claim>>> = None;
+        loop {
+            match self.mailbox.take() {
+                Some(News::Granted(claim)) => return self.granted(claim, end),
+                Some(News::Closed) => return Err(CorePool::failure(self.pool, "closed", ())),
+                Some(News::Failed(error)) => {
+                    return Err(PyErr::from_value(error.into_bound(self.pool.py())));
+                }
+                Some(News::Retry) => self.retry(),
+                None => {
+                    let timed_out = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                    if end.is_none() && timed_out {
+                        end = Some(Ok(None));
+                    }
+                    if end.is_some() {
+                        if self.leave() {
+                            return end.unwrap_or(Ok(None));
+                        }
+                        // Somebody took us off the queue, and the news is on its way.
+                        deadline = None;
+                        signals = false;
+                    }
+                    self.mailbox.park(self.pool.py(), deadline, signals);
+                    if signals {
+                        if let Err(signal) = self.pool.py().check_signals() {
+                            end = Some(Err(signal));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a grant, which a timeout loses against and a signal does not.
+    fn granted(
+        &self,
+        claim: Claim,
+        end: Option<PyResult<Option<Claim>>>,
+    ) -> PyResult<Option<Claim>> {
+        if let Some(Err(signal)) = end {
+            self.give_up(claim);
+            return Err(signal);
+        }
+        if !self.inner.core.accept(claim) {
+            self.give_up(claim);
+            return Err(CorePool::failure(self.pool, "closed", ()));
+        }
+        note_accepted(self.inner, claim, self.since.elapsed());
+        thread::set_habit(self.inner.id, claim.slot);
+        Ok(Some(claim))
+    }
+
+    fn retry(&self) {
+        let mut todo = Todo::default();
+        self.inner.core.retry(self.ticket, self.inner.clock.now(), &mut todo);
+        CorePool::perform(self.pool, self.inner, todo);
+    }
+
+    fn leave(&self) -> bool {
+        let mut todo = Todo::default();
+        let left = self.inner.core.leave(self.ticket, self.inner.clock.now(), &mut todo);
+        CorePool::perform(self.pool, self.inner, todo);
+        left.is_some()
+    }
+
+    fn give_up(&self, claim: Claim) {
+        let mut todo = Todo::default();
+        self.inner.core.give_up(claim, self.inner.clock.now(), &mut todo);
+        CorePool::perform(self.pool, self.inner, todo);
+    }
+}
+
+/// Notes the borrow of a waiter that accepted its grant.
+pub(crate) fn note_accepted(inner: &Inner, claim: Claim, waited: Duration) {
+    let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+    inner.core.stats().wait_time.record(nanos);
+    inner.core.note_borrow(claim, thread::ident(), inner.clock.now(), || inner.clock.nanos());
+}
+
+/// The exception for a caller that may not wait.
+pub(crate) fn refusal(slf: &Bound<'_, CorePool>, refused: Refused) -> PyErr {
+    match refused {
+        Refused::Closed => CorePool::failure(slf, "closed", ()),
+        Refused::Full => CorePool::failure(slf, "full", ()),
+    }
+}

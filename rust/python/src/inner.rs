@@ -1,0 +1,160 @@
+//! The inside of a pool: the engine, and what it needs from Python.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use millpond_core::{Claim, Core, Limits, NEVER};
+use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::clock::{ticks, Clock, ManualClock};
+use crate::connection::Connection;
+use crate::thread;
+use crate::wait::Waiter;
+
+pub(crate) type Engine = Core<Connection, Waiter>;
+
+/// What `CorePool._start` is given, checked by `millpond._config`.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Options<'py> {
+    min_size: u32,
+    max_size: u32,
+    max_waiting: Option<u32>,
+    max_uses: Option<u64>,
+    policy: String,
+    acquire_timeout: Option<f64>,
+    connect_timeout: Option<f64>,
+    idle_timeout: Option<f64>,
+    max_lifetime: Option<f64>,
+    validation_interval: Option<f64>,
+    validation_timeout: Option<f64>,
+    leak_threshold: Option<f64>,
+    on_acquire: Option<Py<PyAny>>,
+    on_release: Option<Py<PyAny>>,
+    clock: Option<Bound<'py, ManualClock>>,
+}
+
+/// What stays the same when a fork makes a new inside.
+pub(crate) struct Settings {
+    limits: Limits,
+    pub(crate) acquire_timeout: Option<Duration>,
+    pub(crate) on_acquire: Option<Py<PyAny>>,
+    pub(crate) on_release: Option<Py<PyAny>>,
+    /// Whether each acquire notes the line that it came from.
+    pub(crate) traced: bool,
+    manual: Option<std::sync::Arc<std::sync::atomic::AtomicU64>>,
+}
+
+impl Settings {
+    pub(crate) fn new(options: Options<'_>) -> PyResult<Self> {
+        let policy = match options.policy.as_str() {
+            "fair" => millpond_core::Policy::Fair,
+            "throughput" => millpond_core::Policy::Throughput,
+            other => return Err(PyValueError::new_err(format!("policy={other:?}"))),
+        };
+        let leak_threshold = ticks(options.leak_threshold)?;
+        let limits = Limits {
+            min_size: options.min_size,
+            max_size: options.max_size,
+            max_waiting: options.max_waiting.unwrap_or(u32::MAX),
+            max_uses: options.max_uses.unwrap_or(u64::MAX),
+            policy,
+            connect_timeout: ticks(options.connect_timeout)?,
+            idle_timeout: ticks(options.idle_timeout)?,
+            max_lifetime: ticks(options.max_lifetime)?,
+            validation_interval: ticks(options.validation_interval)?,
+            validation_timeout: ticks(options.validation_timeout)?,
+            leak_threshold,
+        };
+        Ok(Self {
+            limits,
+            acquire_timeout: options.acquire_timeout.map(Duration::from_secs_f64),
+            on_acquire: options.on_acquire,
+            on_release: options.on_release,
+            traced: leak_threshold != NEVER,
+            manual: options.clock.map(|clock| clock.get().nanos.clone()),
+        })
+    }
+}
+
+/// The line from which a connection was acquired, of the owner with this generation.
+pub(crate) struct Site {
+    pub(crate) generation: u64,
+    pub(crate) place: Py<PyAny>,
+}
+
+/// See the head of this file.
+pub(crate) struct Inner {
+    /// Unique in the process, also among the insides of one pool; never 0.
+    pub(crate) id: u32,
+    pub(crate) core: Engine,
+    pub(crate) clock: Clock,
+    pub(crate) settings: Settings,
+    /// Whether an acquire or a release has nothing to do beside the engine's work and a reset.
+    pub(crate) plain: bool,
+    pub(crate) sites: Mutex<HashMap<u32, Site>>,
+    /// The inside that this one replaced after a fork. Its connections belong to the parent.
+    pub(crate) inherited: Option<&'static Inner>,
+}
+
+impl Inner {
+    pub(crate) fn new(settings: Settings, inherited: Option<&'static Inner>) -> Box<Self> {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+        let mut limits = settings.limits.clone();
+        if let Some(before) = inherited {
+            (limits.min_size, limits.max_size) = before.core.sizes();
+        }
+        Box::new(Self {
+            id: NEXT_ID.fetch_add(1, Relaxed).max(1),
+            core: Engine::new(limits),
+            clock: match &settings.manual {
+                Some(nanos) => Clock::Manual(nanos.clone()),
+                None => Clock::Machine,
+            },
+            plain: settings.on_acquire.is_none()
+                && settings.on_release.is_none()
+                && !settings.traced,
+            settings,
+            sites: Mutex::new(HashMap::new()),
+            inherited,
+        })
+    }
+
+    /// The inside for the child of a fork: as this one was at first, with the sizes of now.
+    pub(crate) fn for_child(&'static self, py: Python<'_>) -> Box<Self> {
+        let hook = |hook: &Option<Py<PyAny>>| hook.as_ref().map(|hook| hook.clone_ref(py));
+        let settings = Settings {
+            limits: self.settings.limits.clone(),
+            acquire_timeout: self.settings.acquire_timeout,
+            on_acquire: hook(&self.settings.on_acquire),
+            on_release: hook(&self.settings.on_release),
+            traced: self.settings.traced,
+            manual: self.settings.manual.clone(),
+        };
+        let child = Self::new(settings, Some(self));
+        if self.core.is_closed() {
+            let mut effects = millpond_core::Effects::default();
+            child.core.shut(0, &mut effects);
+        }
+        child
+    }
+
+    /// Claims an idle connection, and nothing else.
+    #[inline]
+    pub(crate) fn try_claim(&self) -> Option<Claim> {
+        let now = self.clock.coarse();
+        let claim = self.core.try_acquire(thread::habit(self.id), now)?;
+        thread::set_habit(self.id, claim.slot);
+        self.core.note_borrow(claim, thread::ident(), now, || self.clock.nanos());
+        Some(claim)
+    }
+
+    /// Whether the connection belongs to the process that this one was forked from.
+    pub(crate) fn is_inherited(&self, identity: u64) -> bool {
+        let ancestors = std::iter::successors(self.inherited, |inner| inner.inherited);
+        ancestors.into_iter().any(|inner| inner.core.find(identity, 0).is_some())
+    }
+}

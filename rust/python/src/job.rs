@@ -1,0 +1,221 @@
+//! A job for a worker: open, validate or close one connection.
+//!
+//! A job is a right: it ends with one of its methods, or, dropped without (the worker died, or no
+//! thread could be started), gives the slot up by itself.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use millpond_core::{Claim, Job as Task, Reason, State, Ticks};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::acquire;
+use crate::clock::ticks;
+use crate::connection::{Connection, Reset};
+use crate::inner::Inner;
+use crate::pool::{CorePool, Todo};
+use crate::thread::InHook;
+
+/// How long a pool waits before it opens again what it could not even begin to open.
+const PAUSE: Ticks = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Open,
+    Check,
+    Close,
+}
+
+/// See the head of this file.
+#[pyclass(frozen, module = "millpond._core")]
+#[derive(Debug)]
+pub(crate) struct Job {
+    pool: Py<CorePool>,
+    /// The inside that the job is for: not that of a forked child.
+    inside: u32,
+    kind: Kind,
+    claim: Claim,
+    connection: Option<Py<PyAny>>,
+    reason: Option<Reason>,
+    ended: AtomicBool,
+}
+
+impl Job {
+    /// Hands a task to a worker.
+    pub(crate) fn start(pool: &Bound<'_, CorePool>, inner: &Inner, task: Task<Connection>) {
+        let py = pool.py();
+        let (kind, claim, connection, reason) = match task {
+            Task::Open(claim) => (Kind::Open, claim, None, None),
+            Task::Check(claim) => {
+                let connection = acquire::connection(py, inner, claim).ok();
+                (Kind::Check, claim, connection, None)
+            }
+            Task::Close(claim, connection, reason) => {
+                let object = connection.map(|connection| connection.object);
+                (Kind::Close, claim, object, Some(reason))
+            }
+        };
+        let job = Self {
+            pool: pool.clone().unbind(),
+            inside: inner.id,
+            kind,
+            claim,
+            connection,
+            reason,
+            ended: AtomicBool::new(false),
+        };
+        let submitted =
+            Bound::new(py, job).and_then(|job| pool.call_method1(intern!(py, "_submit"), (job,)));
+        if let Err(error) = submitted {
+            error.write_unraisable(py, Some(pool));
+        }
+    }
+
+    /// Runs `end` on the engine, unless the job ended before, or belongs to another process.
+    fn end<R>(
+        &self,
+        py: Python<'_>,
+        end: impl FnOnce(&Inner, Ticks, &mut Todo) -> R,
+    ) -> PyResult<Option<R>> {
+        let pool = self.pool.bind(py);
+        let same = pool.get().started()?.id == self.inside;
+        // SeqCst: nothing depends on the order, and a job is no hot path.
+        if self.ended.swap(true, SeqCst) || !same {
+            return Ok(None);
+        }
+        CorePool::with_core(pool, end).map(Some)
+    }
+}
+
+/// The kind of job that a slot in this state has.
+pub(crate) fn kind_of(state: State) -> &'static str {
+    match state {
+        State::Connecting => Kind::Open.name(),
+        State::Checking => Kind::Check.name(),
+        _ => Kind::Close.name(),
+    }
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Check => "check",
+            Self::Close => "close",
+        }
+    }
+}
+
+#[pymethods]
+impl Job {
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    #[getter]
+    fn connection(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.connection.as_ref().map(|connection| connection.clone_ref(py))
+    }
+
+    #[getter]
+    fn reason(&self) -> Option<&'static str> {
+        self.reason.map(Reason::name)
+    }
+
+    #[getter]
+    fn slot(&self) -> u32 {
+        self.claim.slot
+    }
+
+    /// Whether the job still has its slot: not given up on, and not of another process.
+    #[getter]
+    fn current(&self, py: Python<'_>) -> PyResult<bool> {
+        let inner = self.pool.bind(py).get().started()?;
+        Ok(inner.id == self.inside && inner.core.is_current(self.claim))
+    }
+
+    /// Calls a hook of the pool, marking the thread so that the hook can't wait for its own pool.
+    #[pyo3(signature = (function, *args))]
+    fn call(&self, function: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        let _guard = InHook::of(self.inside);
+        function.call1(args.clone()).map(Bound::unbind)
+    }
+
+    /// Ends an open job with a connection. False when nobody wants it: the caller closes it.
+    fn filled(
+        &self,
+        connection: &Bound<'_, PyAny>,
+        reset: &Bound<'_, PyAny>,
+        seconds: f64,
+    ) -> PyResult<bool> {
+        let reset = Reset::from_python(reset)?;
+        let identity = Connection::identity(connection.as_ptr());
+        let value = Connection { object: connection.clone().unbind(), reset };
+        let nanos = ticks(Some(seconds * 1e6))?; // a million seconds are a thousand million ticks
+        let kept = self.end(connection.py(), |inner, now, todo| {
+            inner.core.stats().open_time.record(nanos);
+            inner.core.fill(self.claim, value, identity, now, todo)
+        })?;
+        Ok(matches!(kept, Some(Ok(()))))
+    }
+
+    /// Ends an open job without a connection. False when the job had been given up on before.
+    fn open_failed(&self, py: Python<'_>, retry_in: f64, pause: bool) -> PyResult<bool> {
+        let retry_in = ticks(Some(retry_in))?;
+        let ours = self.end(py, |inner, now, todo| {
+            inner.core.open_failed(self.claim, now.saturating_add(retry_in), pause, now, todo)
+        })?;
+        Ok(ours.unwrap_or(false))
+    }
+
+    /// Ends a check job: the connection is alive.
+    fn passed(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py, |inner, now, todo| inner.core.check_passed(self.claim, now, todo)).map(drop)
+    }
+
+    /// Ends a check job: the connection is not alive.
+    fn failed(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py, |inner, now, todo| inner.core.check_failed(self.claim, now, todo)).map(drop)
+    }
+
+    /// Ends a close job.
+    fn closed(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py, |inner, now, todo| inner.core.closed(self.claim, now, todo)).map(drop)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.pool)?;
+        visit.call(&self.connection)
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if *self.ended.get_mut() {
+            return;
+        }
+        Python::try_attach(|py| {
+            let pending = PyErr::take(py);
+            let ended = match self.kind {
+                Kind::Open => self.end(py, |inner, now, todo| {
+                    inner.core.open_failed(self.claim, now + PAUSE, true, now, todo);
+                }),
+                Kind::Check => self.end(py, |inner, now, todo| {
+                    inner.core.check_failed(self.claim, now, todo);
+                }),
+                Kind::Close => self.end(py, |inner, now, todo| {
+                    inner.core.closed(self.claim, now, todo);
+                }),
+            };
+            if let Err(error) = ended {
+                error.write_unraisable(py, None);
+            }
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        });
+    }
+}

@@ -1,0 +1,194 @@
+//! What `pool.connection()` returns: the right to one connection for the time of a `with` block.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8};
+
+use millpond_core::{Claim, Held, Reason};
+use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::acquire;
+use crate::inner::Inner;
+use crate::pool::CorePool;
+use crate::release::{self, Rest};
+
+const FREE: u8 = 0;
+const BUSY: u8 = 1;
+const HELD: u8 = 2;
+
+/// A connection that is acquired when the block begins and released when it ends.
+#[pyclass(frozen, weakref, generic, module = "millpond._core")]
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pool: Py<CorePool>,
+    timeout: Option<Py<PyAny>>,
+    /// FREE -> BUSY -> HELD -> BUSY -> FREE. BUSY is one thread's, which writes the three below.
+    state: AtomicU8,
+    inside: AtomicU32,
+    slot: AtomicU32,
+    generation: AtomicU64,
+}
+
+impl Lease {
+    pub(crate) fn new(pool: Py<CorePool>, timeout: Option<Py<PyAny>>) -> Self {
+        Self {
+            pool,
+            timeout,
+            state: AtomicU8::new(FREE),
+            inside: AtomicU32::new(0),
+            slot: AtomicU32::new(0),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    fn step(&self, from: u8, to: u8) -> bool {
+        // Acquire and, in `set`, Release: hand `inside`, `slot` and `generation` from the thread that
+        // entered to the one that leaves, should they be two.
+        self.state.compare_exchange(from, to, Acquire, Relaxed).is_ok()
+    }
+
+    fn set(&self, state: u8) {
+        // Release: pairs with the Acquire in `step`.
+        self.state.store(state, Release);
+    }
+
+    fn hold(&self, inner: &Inner, claim: Claim) {
+        self.inside.store(inner.id, Relaxed);
+        self.slot.store(claim.slot, Relaxed);
+        self.generation.store(claim.generation, Relaxed);
+        self.set(HELD);
+    }
+
+    /// Acquires, if all that takes is a CAS: a new reference to the connection.
+    #[inline]
+    pub(crate) fn fast_enter(&self) -> Option<*mut ffi::PyObject> {
+        let inner = self.pool.get().inner().filter(|inner| inner.plain)?;
+        if !self.step(FREE, BUSY) {
+            return None;
+        }
+        let Some(claim) = inner.try_claim() else {
+            self.set(FREE);
+            return None;
+        };
+        self.hold(inner, claim);
+        // SAFETY: the claim is ours until the block ends.
+        let connection = unsafe { inner.core.value(claim) }?;
+        let object = connection.object.as_ptr();
+        // SAFETY: the interpreter called us, and the slot keeps the object alive.
+        unsafe { ffi::Py_IncRef(object) };
+        Some(object)
+    }
+
+    /// Acquires, waiting if need be.
+    pub(crate) fn enter(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let pool = self.pool.bind(py);
+        if !self.step(FREE, BUSY) {
+            return Err(CorePool::failure(pool, "entered", ()));
+        }
+        let timeout = self.timeout.as_ref().map(|timeout| timeout.bind(py));
+        let acquired = pool.get().started().and_then(|inner| {
+            let (claim, connection) = acquire::acquire(pool, timeout)?;
+            self.hold(inner, claim);
+            Ok(connection)
+        });
+        if acquired.is_err() {
+            self.set(FREE);
+        }
+        acquired
+    }
+
+    /// Releases, but for what is out of the ordinary. `None` when nothing was done.
+    #[inline]
+    pub(crate) fn fast_exit(&self) -> Option<Rest> {
+        let inner = self.pool.get().inner().filter(|inner| inner.plain)?;
+        if !self.step(HELD, BUSY) {
+            return None;
+        }
+        let Some(held) = self.held(inner) else {
+            self.set(HELD);
+            return None;
+        };
+        self.set(FREE);
+        // SAFETY: the interpreter called us, so the thread is attached.
+        Some(unsafe { release::give_back(inner, held) })
+    }
+
+    /// Releases.
+    pub(crate) fn exit(&self, py: Python<'_>) -> PyResult<()> {
+        let pool = self.pool.bind(py);
+        let inner = pool.get().started()?;
+        if !self.step(HELD, BUSY) {
+            return Err(CorePool::failure(pool, "not_entered", ()));
+        }
+        let held = self.held(inner);
+        self.set(FREE);
+        match held {
+            Some(held) => release::release_held(pool, inner, held),
+            // Acquired before a fork: the connection is the parent's.
+            None if self.inside.load(Relaxed) != inner.id => Ok(()),
+            None => Err(CorePool::failure(pool, "not_held", ())),
+        }
+    }
+
+    /// What `fast_exit` left to do.
+    pub(crate) fn finish(&self, py: Python<'_>, rest: Rest) -> PyResult<()> {
+        let pool = self.pool.bind(py);
+        release::finish(pool, pool.get().started()?, rest)
+    }
+
+    fn held(&self, inner: &Inner) -> Option<Held> {
+        if self.inside.load(Relaxed) != inner.id {
+            return None;
+        }
+        inner.core.held(self.slot.load(Relaxed), Some(self.generation.load(Relaxed)))
+    }
+}
+
+#[pymethods]
+impl Lease {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.pool)
+    }
+
+    fn __repr__(&self) -> &'static str {
+        match self.state.load(Relaxed) {
+            FREE => "<millpond lease, not held>",
+            _ => "<millpond lease, held>",
+        }
+    }
+}
+
+/// A lease that is garbage collected while it is held was never left: the connection is closed, since
+/// somebody may still be using it, and its place is free again.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if *self.state.get_mut() != HELD {
+            return;
+        }
+        // Not `attach`, which would panic while the interpreter is finalizing; then there is nothing
+        // left to save.
+        Python::try_attach(|py| {
+            // Whoever drops the lease may have an exception set, and nothing may run with one.
+            let pending = PyErr::take(py);
+            self.abandon(self.pool.bind(py));
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        });
+    }
+}
+
+impl Lease {
+    fn abandon(&self, pool: &Bound<'_, CorePool>) {
+        let Some(inner) = pool.get().inner() else { return };
+        let Some(held) = self.held(inner) else { return };
+        if release::discard_held(pool, inner, held, Reason::Leaked) {
+            let warned = pool.call_method1(intern!(pool.py(), "_lease_lost"), (held.claim().slot,));
+            if let Err(error) = warned {
+                error.write_unraisable(pool.py(), Some(pool));
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `millpond._core`: the engine of `millpond-core` as a Python extension module.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `pool.rs` | `CorePool`, which `millpond.Pool` extends |
+//! | `hot.rs` | the five methods that have to be fast, as plain C functions |
+//! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
+//! | `lease.rs` | what `pool.connection()` returns |
+//! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
+//! | `job.rs` | work for a worker thread |
+//! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
+//! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
+//! | `snapshot.rs` | what statistics are made of |
+//!
+//! Two rules: no Python object is touched while a lock of the engine is held, and none is dropped
+//! while the thread is detached. CI runs the tests with `--cfg pyo3_disable_reference_pool`, which
+//! aborts where the second rule is broken.
+
+#![allow(missing_docs, reason = "the stub file documents what Python sees")]
+
+mod acquire;
+mod clock;
+mod connection;
+mod hot;
+mod inner;
+mod job;
+mod lease;
+mod pool;
+mod release;
+mod snapshot;
+mod thread;
+mod ticket;
+mod wait;
+
+use pyo3::prelude::*;
+
+/// Keeps an object for ever: after a fork, what belongs to the parent must never be finalized.
+#[pyfunction]
+fn leak(object: Bound<'_, PyAny>) {
+    std::mem::forget(object);
+}
+
+/// No thread needs the interpreter's global lock for calling into this module.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<pool::CorePool>()?;
+    module.add_class::<lease::Lease>()?;
+    module.add_class::<job::Job>()?;
+    module.add_class::<ticket::Ticket>()?;
+    module.add_class::<clock::ManualClock>()?;
+    module.add_function(wrap_pyfunction!(leak, module)?)?;
+    module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
+    hot::install(module.py())
+}

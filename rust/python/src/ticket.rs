@@ -1,0 +1,106 @@
+//! A place in the queue for a caller that does not block a thread: asyncio, gevent.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use crate::acquire;
+use crate::pool::{CorePool, Todo};
+use crate::wait::{Mailbox, News, Waiter};
+
+/// One callback's place in the queue. When the callback was called, `claim` has the connection;
+/// `cancel`, or dropping the ticket, gives the place or the connection back.
+#[pyclass(frozen, module = "millpond._core")]
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pool: Py<CorePool>,
+    inside: u32,
+    mailbox: Arc<Mailbox>,
+    ticket: millpond_core::Ticket,
+    since: Instant,
+}
+
+impl Ticket {
+    pub(crate) fn register(pool: &Bound<'_, CorePool>, callback: Py<PyAny>) -> PyResult<Self> {
+        let inner = pool.get().started()?;
+        let since = Instant::now();
+        let mailbox = Mailbox::new();
+        let mut todo = Todo::default();
+        let waiter = Waiter::Callback(Arc::clone(&mailbox), callback);
+        let joined = inner.core.join(waiter, inner.clock.now(), &mut todo);
+        let joined = joined.map(|ticket| Self {
+            pool: pool.clone().unbind(),
+            inside: inner.id,
+            mailbox,
+            ticket,
+            since,
+        });
+        // With the ticket made: should the callback run right now, its grant has an owner.
+        CorePool::perform(pool, inner, todo);
+        joined.map_err(|refused| acquire::refusal(pool, refused))
+    }
+
+    fn give_back(&self, py: Python<'_>) -> PyResult<()> {
+        let pool = self.pool.bind(py);
+        let inner = pool.get().started()?;
+        if inner.id != self.inside {
+            return Ok(());
+        }
+        let mut todo = Todo::default();
+        let now = inner.clock.now();
+        match self.mailbox.shut() {
+            Some(News::Granted(claim)) => inner.core.give_up(claim, now, &mut todo),
+            // Taken off the queue or not, news that is still on its way finds the mailbox shut.
+            _ => drop(inner.core.leave(self.ticket, now, &mut todo)),
+        }
+        CorePool::perform(pool, inner, todo);
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Ticket {
+    /// The connection, or `None` while the caller has to wait on.
+    fn claim(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let pool = self.pool.bind(py);
+        let inner = pool.get().started()?;
+        match self.mailbox.take() {
+            None | Some(News::Retry) => Ok(None),
+            Some(News::Closed) => Err(CorePool::failure(pool, "closed", ())),
+            Some(News::Failed(error)) => Err(PyErr::from_value(error.into_bound(py))),
+            Some(News::Granted(claim)) if inner.core.accept(claim) => {
+                acquire::note_accepted(inner, claim, self.since.elapsed());
+                acquire::hand_out(pool, inner, claim).map(|(_, connection)| Some(connection))
+            }
+            Some(News::Granted(claim)) => {
+                CorePool::with_core(pool, |inner, now, todo| inner.core.give_up(claim, now, todo))?;
+                Err(CorePool::failure(pool, "closed", ()))
+            }
+        }
+    }
+
+    /// Gives the place in the queue back, or the connection that was granted and not claimed.
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        self.give_back(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.pool)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        Python::try_attach(|py| {
+            let pending = PyErr::take(py);
+            if let Err(error) = self.give_back(py) {
+                error.write_unraisable(py, None);
+            }
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        });
+    }
+}

@@ -1,0 +1,120 @@
+"""The fixtures which every test can use; tests/README.md has the map."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import sysconfig
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import databases
+from fakes import FakeDatabase
+from helpers import eventually, threads_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from millpond._core import ManualClock
+
+    import millpond
+    from helpers import MakePool
+
+# No test may hang the run. The stacks of all threads are printed before the process is ended.
+SECONDS_PER_TEST = 60
+
+MARKERS = {
+    "slow": "takes seconds; left out by -m 'not slow'",
+    "stress": "runs for MILLPOND_STRESS_SECONDS (default 3)",
+    "freethreaded": "also has to run with the GIL off",
+    "server": "needs a real database server",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its time limit, and mark those that use a server."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            # The thread method: a signal would have to wait for a main thread that hangs in Rust.
+            item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST, method="thread"))
+        if "postgres_url" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server)
+
+
+def pytest_report_header() -> str:
+    """Say whether the GIL is on, as half of the bugs depend on it."""
+    gil = "on" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off"
+    build = " (free-threaded build)" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    return f"millpond: GIL {gil}{build}"
+
+
+@pytest.fixture
+def driver() -> Iterator[FakeDatabase]:
+    """Give the fake database; whatever it holds back is let go after the test."""
+    database = FakeDatabase()
+    yield database
+    database.release_all()
+    assert database.violations == []
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give a clock that only `clock.advance(seconds)` moves: `Pool(..., _clock=clock)`."""
+    from millpond._core import ManualClock  # noqa: PLC0415  servers are found without the pool
+
+    return ManualClock()
+
+
+@pytest.fixture
+def make_pool(driver: FakeDatabase) -> Iterator[MakePool]:
+    """Give a factory of pools; see `MakePool`."""
+    import millpond  # noqa: PLC0415  servers are found without the pool
+
+    pools: list[millpond.Pool[Any]] = []
+
+    def make(
+        connect: str | Callable[[], Any] | None = None, /, **options: Any
+    ) -> millpond.Pool[Any]:
+        pool = millpond.Pool(driver.connect if connect is None else connect, **options)
+        pools.append(pool)
+        return pool
+
+    yield make
+
+    driver.release_all()
+    for pool in pools:
+        pool.close(timeout=0)
+    for pool in pools:
+        eventually(lambda pool=pool: not threads_of(pool))  # type: ignore[misc]
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Give the URL of a PostgreSQL server, in which tests use temporary tables only."""
+    with databases.postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def fast_switching() -> Iterator[None]:
+    """Let threads take turns as often as the interpreter can, so that races show."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def stress_seconds() -> float:
+    """Say how long a stress test runs: MILLPOND_STRESS_SECONDS, 3 by default."""
+    with contextlib.suppress(ValueError):
+        return float(os.environ.get("MILLPOND_STRESS_SECONDS", ""))
+    return 3.0

@@ -1,0 +1,322 @@
+"""How a pool finds its driver, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millpond import drivers
+from millpond.drivers import Dbapi, Driver, redact
+from millpond.errors import PoolConfigError
+
+PASSWORD = "hunter2"  # noqa: S105
+KNOWN = "postgres, postgresql, postgresql+psycopg, sqlite"
+
+
+def message_of(connect: Any, **arguments: Any) -> str:
+    """Return what is said about arguments that are not valid."""
+    with pytest.raises(PoolConfigError) as caught:
+        drivers.find(connect, **arguments)
+    return str(caught.value)
+
+
+class Connection:
+    """A connection of no known driver, which counts what is done with it."""
+
+    class OperationalError(Exception):
+        """PEP 249 allows the errors as attributes of the connection."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def rollback(self) -> None:
+        self.calls.append("rollback")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def cursor(self) -> Connection:
+        return self
+
+    def execute(self, sql: str) -> None:
+        self.calls.append(sql)
+
+    def fetchall(self) -> list[tuple[int]]:
+        return [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:///app.db", "sqlite3"),
+        ("SQLite:///app.db", "sqlite3"),
+        ("postgresql://localhost/app", "psycopg"),
+        ("postgres://localhost/app", "psycopg"),
+        ("postgresql+psycopg://localhost/app", "psycopg"),
+    ],
+)
+def test_the_scheme_of_a_url_picks_the_driver(url: str, name: str) -> None:
+    assert drivers.find(url).name == name
+    assert drivers.find(url, driver=name).name == name
+
+
+@pytest.mark.parametrize("name", ["sqlite3", "psycopg"])
+def test_a_driver_can_be_named_for_a_callable(name: str) -> None:
+    assert drivers.find(Connection, driver=name).name == name
+
+
+@pytest.mark.parametrize(
+    ("connect", "arguments", "message"),
+    [
+        (5, {}, "connect=<int>: must be a URL or a callable without arguments"),
+        (None, {}, "connect=<NoneType>: must be a URL or a callable without arguments"),
+        ("app.db", {}, f"must be a URL or a callable; the known URL schemes are {KNOWN}"),
+        ("", {}, f"must be a URL or a callable; the known URL schemes are {KNOWN}"),
+        ("mysql://h/db", {}, f"the URL scheme 'mysql' is unknown; known are {KNOWN}"),
+        ("postgresql+asyncpg://h/db", {}, "the URL scheme 'postgresql+asyncpg' is unknown"),
+        ("://h/db", {}, "the URL scheme <str> is unknown"),
+        ("sqlite:///a.db", {"driver": "psycopg"}, "driver='psycopg': must be 'sqlite3' or None"),
+        ("sqlite:///a.db", {"driver": Dbapi(Connection)}, "driver=<Dbapi>: must be 'sqlite3'"),
+        (Connection, {"driver": "mysql"}, "driver='mysql': must be 'psycopg' or 'sqlite3'"),
+        (Connection, {"driver": object()}, "driver=<object>: must be a name, None, or have all"),
+        (Connection, {"connect_kwargs": {}}, "connect_kwargs: only with a URL"),
+    ],
+)
+def test_bad_arguments_are_refused_with_what_is_allowed(
+    connect: Any, arguments: dict[str, Any], message: str
+) -> None:
+    assert message in message_of(connect, **arguments)
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [
+        f"mysql://user:{PASSWORD}@host/db",
+        f"user:{PASSWORD}@host/db",
+        f"user:{PASSWORD}@://host/db",
+        f"host=localhost password={PASSWORD}",
+        f"sqlite://user:{PASSWORD}@host/app.db",
+        f"sqlite:///app.db?password={PASSWORD}",
+        f"postgresql://user:{PASSWORD}%zz@host/db",
+        f"postgresql://user:{PASSWORD}/@host/db",
+        f"postgresql://user:{PASSWORD}@host/db?unknown=1",
+        f"postgresql://user:{PASSWORD}@[::1/db",
+        f"postgresql://host/db?unknown=1&password={PASSWORD}",
+        f"postgresql://host/db?sslpassword={PASSWORD}&unknown=1",
+    ],
+)
+def test_a_message_never_shows_the_password(connect: str) -> None:
+    assert PASSWORD not in message_of(connect)
+    assert PASSWORD not in message_of(Connection, driver=connect)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://user:hunter2@host/db", "postgresql://user:***@host/db"),
+        ("postgresql://:hunter2@host:5432/db", "postgresql://:***@host:5432/db"),
+        ("postgresql://me@corp:hunter2@host/db", "postgresql://me@corp:***@host/db"),
+        ("postgresql://user@host:5432/db", "postgresql://user@host:5432/db"),
+        ("postgresql://host:5432/db", "postgresql://host:5432/db"),
+        ("postgresql:///db?password=hunter2", "postgresql:///db?password=***"),
+        ("postgresql:///db?a=1&Password=hunter2&b=2", "postgresql:///db?a=1&Password=***&b=2"),
+        ("postgresql:///db?sslpassword=hunter2#x", "postgresql:///db?sslpassword=***"),
+        ("sqlite:////srv/app.db?mode=ro", "sqlite:////srv/app.db?mode=ro"),
+        ("no url", "no url"),
+    ],
+)
+def test_redact_hides_the_password_and_nothing_else(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+@given(st.text())
+def test_redact_hides_a_password_that_is_not_encoded(password: str) -> None:
+    assert redact(f"postgresql://user:{password}@host/db") == "postgresql://user:***@host/db"
+
+
+@pytest.mark.parametrize("url", ["postgresql://user:hunter2@host/db", "sqlite:///app.db"])
+def test_the_repr_of_a_driver_says_where_it_connects_to(url: str) -> None:
+    driver = drivers.find(url)
+
+    assert repr(driver) == f"<{driver.name} driver for {redact(url)}>"
+    assert PASSWORD not in repr(vars(driver))
+
+
+def test_a_driver_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "millpond.drivers._psycopg", raising=False)
+
+    message = message_of(f"postgresql://user:{PASSWORD}@host/db")
+
+    assert message.startswith("the driver psycopg cannot be imported")
+    assert message.endswith("pip install 'millpond[psycopg]'")
+    assert PASSWORD not in message
+
+
+def test_a_driver_is_imported_only_when_it_is_chosen() -> None:
+    script = (
+        "import sys\n"
+        "from millpond import drivers\n"
+        "assert not {'sqlite3', 'psycopg'} & sys.modules.keys()\n"
+        "drivers.find('sqlite:///app.db')\n"
+        "assert 'sqlite3' in sys.modules and 'psycopg' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("made", [Dbapi(Connection), drivers.find("sqlite:///a.db")])
+def test_the_adapters_follow_the_protocol(made: object) -> None:
+    assert isinstance(made, Driver)
+
+
+def test_a_driver_of_ones_own_is_used_with_the_callable() -> None:
+    class Own(Dbapi[Connection]):
+        name = "own"
+        needs_reset = False
+        operational_error = Connection.OperationalError
+
+    conn = Connection()
+    driver = drivers.find(lambda: conn, driver=Own(Connection))
+
+    assert driver.connect() is conn
+    assert (driver.name, driver.needs_reset, driver.reset_method) == ("own", False, None)
+    assert driver.operational_error is Connection.OperationalError
+    assert drivers.refine(driver, conn) is driver
+
+
+def test_a_callable_has_the_driver_of_pep_249_until_a_connection_is_seen() -> None:
+    driver = drivers.find(Connection)
+
+    assert (driver.name, driver.operational_error) == ("dbapi", None)
+    assert (driver.needs_reset, driver.reset_method) == (True, None)
+
+
+def test_a_connection_with_rollback_is_rolled_back_by_its_own_method() -> None:
+    conn = Connection()
+    driver = drivers.refine(drivers.find(Connection), conn)
+
+    driver.reset(conn)
+
+    assert (driver.needs_reset, driver.reset_method) == (True, "rollback")
+    assert conn.calls == ["rollback"]
+
+
+def test_a_connection_without_rollback_needs_no_reset() -> None:
+    driver = drivers.refine(drivers.find(object), object())
+
+    driver.reset(object())
+    driver.close(object())
+    driver.ping(object())
+
+    assert (driver.needs_reset, driver.reset_method) == (False, None)
+
+
+def test_the_ping_of_pep_249_leaves_no_transaction_open() -> None:
+    conn = Connection()
+
+    drivers.find(Connection).ping(conn)
+
+    assert conn.calls == ["SELECT 1", "close", "rollback"]
+
+
+def test_close_closes_the_connection() -> None:
+    conn = Connection()
+
+    drivers.find(Connection).close(conn)
+
+    assert conn.calls == ["close"]
+
+
+def test_the_operational_error_is_found_on_the_connection() -> None:
+    driver = drivers.refine(drivers.find(Connection), Connection())
+
+    assert driver.operational_error is Connection.OperationalError
+
+
+def test_the_operational_error_is_found_in_the_package_of_the_driver() -> None:
+    class Submodule:
+        __module__ = "psycopg_like.connection"
+
+    package = type(sys)("psycopg_like")
+    package.__dict__["OperationalError"] = Connection.OperationalError
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "psycopg_like", package)
+        driver = drivers.refine(drivers.find(Submodule), Submodule())
+
+    assert driver.operational_error is Connection.OperationalError
+
+
+def test_the_operational_error_is_unknown_when_there_is_none() -> None:
+    assert drivers.refine(drivers.find(object), object()).operational_error is None
+
+
+def test_a_sqlite_connection_of_a_callable_gets_the_driver_of_sqlite() -> None:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(":memory:", check_same_thread=False)
+
+    driver = drivers.find(connect)
+    conn = driver.connect()
+    refined = drivers.refine(driver, conn)
+
+    assert refined.name == "sqlite3"
+    assert refined.operational_error is sqlite3.OperationalError
+    assert refined.connect is connect
+    conn.close()
+
+
+def test_a_subclass_of_a_known_connection_gets_the_same_driver() -> None:
+    class Own(sqlite3.Connection):
+        pass
+
+    conn = sqlite3.connect(":memory:", check_same_thread=False, factory=Own)
+
+    assert drivers.refine(drivers.find(lambda: conn), conn).name == "sqlite3"
+    conn.close()
+
+
+def test_a_psycopg_connection_of_a_callable_gets_the_driver_of_psycopg(postgres_url: str) -> None:
+    driver = drivers.find(lambda: psycopg.connect(postgres_url))
+    with driver.connect() as conn:
+        refined = drivers.refine(driver, conn)
+
+    assert refined.name == "psycopg"
+    assert refined.operational_error is psycopg.OperationalError
+
+
+def test_a_coroutine_is_not_a_connection() -> None:
+    async def connect() -> Connection:
+        return await asyncio.sleep(0, Connection())
+
+    driver = drivers.find(connect)
+
+    with pytest.raises(PoolConfigError, match="must return a connection, not a coroutine"):
+        drivers.refine(driver, driver.connect())
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (ConnectionRefusedError(), True),
+        (TimeoutError(), True),
+        (Connection.OperationalError(), True),
+        (sqlite3.InterfaceError(), True),
+        (psycopg.errors.TooManyConnections(), True),
+        (sqlite3.ProgrammingError(), False),
+        (TypeError(), False),
+        (ImportError(), False),
+        (KeyboardInterrupt(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_may_pass_by_itself_is_tried_again(error: BaseException, *, transient: bool) -> None:
+    assert drivers.find(Connection).is_transient(error) is transient
