@@ -171,7 +171,7 @@ def test_an_error_of_a_driver_is_pickled_as_the_public_one(
         error = made("what happened")
         error.add_note("and why")
 
-        copy = pickle.loads(pickle.dumps(error))  # noqa: S301  made in the line above
+        copy = pickle.loads(pickle.dumps(error))
 
         assert type(copy) is type(public("what happened"))
         assert str(copy) == "what happened"

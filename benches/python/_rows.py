@@ -201,7 +201,7 @@ def timers() -> Row:
         message = "cargo is not in the PATH"
         raise LookupError(message)
     command = [cargo, "bench", "--quiet", "-p", "millpond-core", "--bench", "wheel"]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         command, cwd=_ROOT, check=True, capture_output=True, text=True, timeout=1800
     )
     figures = [

@@ -51,7 +51,7 @@ def _interpreter() -> str:
         message = f"no free-threaded Python: none of {', '.join(_NAMES)} in the PATH"
         raise LookupError(message)
     check = "import sys, millpond; sys.exit(sys._is_gil_enabled())"
-    if subprocess.run([python, "-c", check], check=False, capture_output=True).returncode:  # noqa: S603
+    if subprocess.run([python, "-c", check], check=False, capture_output=True).returncode:
         message = f"{python} can't import millpond, or turned its GIL on for it"
         raise LookupError(message)
     return python

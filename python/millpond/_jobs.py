@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from millpond._messages import one_line
+from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
     from millpond._core import Job
@@ -63,6 +64,9 @@ def _open(pool: Pool[C], job: Job) -> None:
         _open_failed(pool, job, error)
         return
     try:
+        if connection is None:
+            msg = "connect: must return a connection, not None"
+            raise PoolConfigError(msg)
         pool._recognise(connection)
         if pool._config.configure is not None:
             job.call(pool._config.configure, connection)
@@ -71,7 +75,13 @@ def _open(pool: Pool[C], job: Job) -> None:
         _farewell(pool, job, connection)
         _open_failed(pool, job, error)
         return
-    if job.filled(connection, reset, time.perf_counter() - started):
+    try:
+        kept = job.filled(connection, reset, time.perf_counter() - started)
+    except ValueError:
+        # It stays open: whoever has the other slot may be using it.
+        _open_failed(pool, job, PoolConfigError("connect: returned the same connection again"))
+        return
+    if kept:
         pool._opened()
         logger.debug(
             "pool %r opened connection %d", pool.name, job.slot, extra=_extra(pool, "opened")
@@ -82,7 +92,7 @@ def _open(pool: Pool[C], job: Job) -> None:
 
 def _open_failed(pool: Pool[Any], job: Job, error: BaseException) -> None:
     delay = pool._backoff.failed()
-    transient = pool._driver.is_transient(error)
+    transient = not isinstance(error, PoolError) and pool._driver.is_transient(error)
     if not job.current:
         return
     pool._last_error = error

@@ -148,6 +148,7 @@ class Pool(CorePool[C]):
         self._name = config.name or f"pool-{next(_numbers)}"
         self._errors = errors.for_driver(self._driver.operational_error)
         self._recognised = False
+        self._finished = False
         self._last_error: BaseException | None = None
         self._backoff = _jobs.Backoff()
         self._progress = threading.Condition()
@@ -229,7 +230,13 @@ class Pool(CorePool[C]):
         self._finish(5.0 if seconds is None else seconds)
 
     def __enter__(self) -> Self:
-        """Return the pool."""
+        """Return the pool.
+
+        Raises:
+            PoolClosed: The pool is closed.
+        """
+        if self.closed:
+            raise self._failure("closed", None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -246,6 +253,11 @@ class Pool(CorePool[C]):
             f"<{type(self).__name__} {self.name!r} {state}: {used} in use, {size - used} idle, "
             f"at most {self.max_size}, {waiting} waiting>"
         )
+
+    def __del__(self) -> None:
+        """Close idle connections as their driver wants it, without waiting for anything."""
+        if hasattr(self, "_workers"):
+            self._shut()
 
     def _is_ready(self) -> bool:
         return self.closed or self._counts()[0] >= self.min_size
@@ -264,6 +276,8 @@ class Pool(CorePool[C]):
             drained = self._progress.wait_for(done, timeout)
         self._workers.stop()
         self._workers.join(max(0.0, deadline - time.monotonic()))
+        # First the flag: a job that ends late must not bring the timer back.
+        self._finished = True
         TIMER.forget(self)
         if not drained and not idle_only:
             held = [one for one in self.stats().connections if one.held is not None]
@@ -283,7 +297,7 @@ class Pool(CorePool[C]):
         self._workers.submit(lambda: _jobs.run(self, job))
 
     def _poke(self) -> None:
-        if self._clock is None:
+        if self._clock is None and not self._finished:
             TIMER.wake(self)
 
     def _failure(self, kind: str, detail: Any) -> errors.PoolError:  # noqa: ANN401

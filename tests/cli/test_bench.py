@@ -92,7 +92,7 @@ def test_without_a_database_every_pool_works_on_a_temporary_file(run: Run) -> No
 
 def test_the_command_prints_json_and_nothing_else() -> None:
     command = [sys.executable, "-m", "millpond", "bench", *TINY, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
     ours = json.loads(done.stdout)["pools"][0]
     assert ours["name"] == "millpond"
@@ -287,7 +287,7 @@ def test_a_workload_knows_what_is_possible() -> None:
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
     code = "import sys; sys.modules['typer'] = None; from millpond.cli import main; main()"
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
 
@@ -306,7 +306,7 @@ def test_on_postgresql_every_pool_is_measured(run: Run, postgres_url: str) -> No
 
 
 def _raise(said: str) -> Callable[..., Any]:
-    def acquire(*_arguments: object) -> Any:  # noqa: ANN401 - it never returns
+    def acquire(*_arguments: object) -> Any:
         raise OSError(said)
 
     return acquire

@@ -100,7 +100,7 @@ def test_an_unknown_option_is_refused(make_pool: MakePool) -> None:
 
 def test_options_are_for_keywords_only(driver: FakeDatabase) -> None:
     with pytest.raises(TypeError):
-        millpond.Pool(driver.connect, 5)  # type: ignore[misc]
+        millpond.Pool(driver.connect, 5)  # type: ignore[call-arg]
 
     assert driver.attempts == 0
 

@@ -9,7 +9,7 @@ import pytest
 
 import millpond
 from fakes import OperationalError
-from helpers import eventually, in_thread, threads_of, together, waiting, waiting_in_order
+from helpers import eventually, in_thread, lines_of, threads_of, together, waiting, waiting_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,6 @@ def test_close_leaves_neither_connection_nor_thread(
     """Scenario 36."""
     pool = make_pool(min_size=3, max_size=5)
     pool.wait(timeout=10)
-    assert threads_of(pool)
 
     pool.close()
 
@@ -204,6 +203,44 @@ def test_a_connection_that_takes_long_to_close_keeps_nobody_waiting(
 
     assert pool.acquire(timeout=5) is driver.connections[1]
     assert driver.live == 2
+
+
+def test_close_without_patience_does_not_wait(make_pool: MakePool, driver: FakeDatabase) -> None:
+    driver.slow("connect", 0.02)
+    pool = make_pool(min_size=3)
+
+    began = time.monotonic()
+    pool.close(timeout=0)
+
+    assert time.monotonic() - began < 0.5
+
+
+def test_the_timer_thread_ends_with_the_last_pool() -> None:
+    """Also when a connection was being opened and another one was in use at the close."""
+    printed = lines_of("""
+        import threading
+        import millpond
+        from fakes import FakeDatabase
+        from helpers import eventually
+
+        def timers():
+            return [one for one in threading.enumerate() if one.name == "millpond-timer"]
+
+        database = FakeDatabase()
+        pool = millpond.Pool(database.connect, max_size=2)
+        held = pool.acquire()
+        gate = database.hang("connect")
+        pool.resize(min_size=2)
+        eventually(lambda: gate.arrived == 1)
+        print(len(timers()))
+        pool.close(timeout=0)
+        gate.release()
+        pool.release(held)
+        eventually(lambda: not timers())
+        print(len(timers()))
+    """)
+
+    assert printed == ["1", "0"]
 
 
 def test_connections_are_closed_side_by_side(make_pool: MakePool, driver: FakeDatabase) -> None:

@@ -161,6 +161,24 @@ def test_tries_follow_each_other_at_growing_distances(
     assert waiter.result() is driver.connections[0]
 
 
+def test_connects_that_fail_together_count_as_one_failure(
+    make_pool: MakePool, driver: FakeDatabase, clock: ManualClock
+) -> None:
+    """Scenario 16: ten refused at the same moment are no reason to stay away for long."""
+    gate = driver.hang("connect")
+    driver.fail_next(OperationalError("starting up"), times=10)
+    pool = make_pool(max_size=10, acquire_timeout=None, _clock=clock)
+    waiters = waiting_in_order(pool, 10)
+    eventually(lambda: gate.arrived == 10)
+    gate.release()
+    eventually(lambda: driver.underway == 0)
+
+    for _ in range(5):
+        pass_time(pool, clock, 0.1)
+
+    assert len({waiter.result(timeout=2) for waiter in waiters}) == 10
+
+
 def test_a_hanging_connect_holds_its_caller_no_longer_than_the_callers_timeout(
     make_pool: MakePool, driver: FakeDatabase
 ) -> None:

@@ -61,6 +61,8 @@ pool.discard(pool.acquire())
 eventually(lambda: gate.arrived == 1)
 """,
     "a database that is down": """
+import logging
+logging.disable()  # the pool says that it could not connect, as it should
 database.down()
 pool = millpond.Pool(database.connect, min_size=2)
 eventually(lambda: database.attempts > 2)
@@ -106,11 +108,13 @@ def test_the_exit_code_is_the_programs_own() -> None:
 
 def test_idle_connections_are_closed_when_the_interpreter_ends() -> None:
     printed = lines_of(
-        PRELUDE
-        + """
+        """
 import atexit
-# Registered before the pool exists, so it runs after whatever the pool registered.
+# Registered before millpond is imported, so it runs after whatever that registered.
 atexit.register(lambda: print("live", database.live, flush=True))
+"""
+        + PRELUDE
+        + """
 pool = millpond.Pool(database.connect, min_size=2)
 pool.wait(timeout=5)
 print("open", database.live, flush=True)

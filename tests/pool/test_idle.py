@@ -31,7 +31,7 @@ def test_an_idle_connection_is_closed_after_idle_timeout_and_not_before(
 
 
 def test_idleness_begins_with_the_last_return(make_pool: MakePool, clock: ManualClock) -> None:
-    pool = make_pool(idle_timeout=600, _clock=clock, _inline=True)
+    pool = make_pool(idle_timeout=600, max_lifetime=None, _clock=clock, _inline=True)
     connection = pool.acquire()
     pool.release(connection)
 

@@ -85,6 +85,21 @@ def test_a_reported_connection_can_be_reported_again_in_its_next_lease(
     assert len([report for report in reports(caplog) if "test_leak.py" in report]) == 2
 
 
+def test_a_leak_of_a_connection_that_was_idle_for_a_while_is_reported_in_time(
+    make_pool: MakePool, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool(max_size=1, leak_threshold=1.0, _clock=clock, _inline=True)
+    pool.release(pool.acquire())
+    for _ in range(20):
+        pass_time(pool, clock, 1.0)
+
+    pool.acquire()
+    for _ in range(3):
+        pass_time(pool, clock, 1.0)
+
+    assert len(reports(caplog)) == 1
+
+
 def test_without_a_threshold_nothing_is_reported(
     make_pool: MakePool, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -96,6 +96,35 @@ def test_a_smaller_maximum_is_kept_although_somebody_waits(
     assert pool.try_acquire() is None
 
 
+def test_nothing_is_opened_while_more_than_the_new_maximum_are_in_use(
+    make_pool: MakePool, driver: FakeDatabase
+) -> None:
+    pool = make_pool(max_size=4)
+    held = [pool.acquire() for _ in range(4)]
+    pool.discard(held[0])
+    eventually(lambda: driver.live == 3)
+
+    pool.resize(max_size=2)
+    with pytest.raises(millpond.PoolTimeout):
+        pool.acquire(timeout=0.05)
+
+    assert driver.connects == 4
+
+
+def test_idle_connections_make_room_for_those_in_use(
+    make_pool: MakePool, driver: FakeDatabase
+) -> None:
+    pool = make_pool(max_size=4)
+    held = [pool.acquire() for _ in range(4)]
+    for connection in held[:2]:
+        pool.release(connection)
+
+    pool.resize(max_size=2)
+    eventually(lambda: driver.live == 2)
+
+    assert not any(connection.closed for connection in held[2:])
+
+
 def test_shrinking_and_growing_while_connections_are_out_counts_right(
     make_pool: MakePool, driver: FakeDatabase
 ) -> None:

@@ -35,7 +35,7 @@ class Facts:
     """What the model knows of an open connection."""
 
     opened_at: float
-    used_at: float
+    proven_at: float  # the last time that it was certainly alive
     uses: int = 0
     held: bool = False
     condemned: bool = False
@@ -60,6 +60,7 @@ class PoolMachine(RuleBasedStateMachine):
     )
     def open_pool(self, min_size: int, max_size: int, policy: str) -> None:
         self.max_size, self.min_size = max_size, min_size
+        self.ceiling = max_size  # above max_size while more than that are held after a resize
         self.pool: millpond.Pool[Any] = millpond.Pool(
             self.database.connect,
             min_size=min_size,
@@ -68,7 +69,7 @@ class PoolMachine(RuleBasedStateMachine):
             max_lifetime=LIFETIME,
             max_uses=MAX_USES,
             validation_interval=VALIDATION,
-            validate=FakeConnection.ping,
+            validate=self.validate,
             policy=policy,
             _clock=self.clock,
             _inline=True,
@@ -98,7 +99,14 @@ class PoolMachine(RuleBasedStateMachine):
                 facts = self.facts.pop(connection, None)
                 assert facts is None or not facts.held, f"{connection!r} was closed in use"
             elif connection not in self.facts:
-                self.facts[connection] = Facts(opened_at=self.now, used_at=self.now)
+                self.facts[connection] = Facts(opened_at=self.now, proven_at=self.now)
+
+    def validate(self, connection: FakeConnection) -> None:
+        """What the pool calls to find out whether a connection is alive."""
+        self.notice()
+        assert not self.facts[connection].held, f"{connection!r} was validated in use"
+        connection.ping()
+        self.facts[connection].proven_at = self.now
 
     def lent(self, connection: FakeConnection) -> None:
         """Check a connection that the pool has just lent."""
@@ -107,8 +115,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert not facts.held, f"{connection!r} was lent twice"
         assert not facts.condemned, f"{connection!r} was lent after evict()"
         assert facts.uses < MAX_USES
-        if connection.killed:  # it may be lent only while nobody had a reason to doubt it
-            assert self.now - facts.used_at <= VALIDATION
+        # A dead one may be lent, but only while there was no reason to doubt it.
+        assert self.now - facts.proven_at <= VALIDATION
         facts.held = True
         facts.uses += 1
         self.acquired += 1
@@ -149,7 +157,7 @@ class PoolMachine(RuleBasedStateMachine):
             or self.now - facts.opened_at >= LIFETIME
         )
         facts.held = False
-        facts.used_at = self.now
+        facts.proven_at = self.now
         self.pool.release(connection)
         assert connection.closed or not must_close
         self.notice()
@@ -184,6 +192,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(min_size=st.integers(0, 3), more=st.integers(0, 4))
     def resize(self, min_size: int, more: int) -> None:
         self.min_size, self.max_size = min_size, max(1, min_size + more)
+        self.ceiling = max(self.max_size, len(self.held))
         self.pool.resize(min_size=self.min_size, max_size=self.max_size)
         self.notice()
 
@@ -207,7 +216,7 @@ class PoolMachine(RuleBasedStateMachine):
             for connection in self.idle:
                 facts = self.facts[connection]
                 assert self.now - facts.opened_at <= LIFETIME
-                assert not connection.killed or self.now - facts.used_at <= VALIDATION
+                assert self.now - facts.proven_at <= VALIDATION
 
     @precondition(lambda self: self.facts)
     @rule(data=st.data())
@@ -234,7 +243,7 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def the_bounds_are_kept(self) -> None:
         if hasattr(self, "pool"):
-            assert len(self.facts) <= max(self.max_size, len(self.held))
+            assert len(self.facts) <= self.ceiling
             if not self.closed and not self.suspended:
                 assert len(self.facts) >= self.min_size
 

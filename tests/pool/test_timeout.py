@@ -120,7 +120,7 @@ def test_a_timeout_tells_which_pool_how_long_how_full_and_who_waits(make_pool: M
         pool.acquire(timeout=0.05)
 
     message = str(caught.value)
-    for fact in ("'orders'", "0.05 s", "2 of 2", "1 waiting"):
+    for fact in ("'orders'", "in 0.05", "2 of 2", "1 waiting"):
         assert fact in message
     pool.release(held[0])
     patient.result()

@@ -50,7 +50,7 @@ def _number(kind: type[_N], low: _N, high: _N) -> Callable[[object], _N]:
     return parse
 
 
-def bench(  # noqa: PLR0913 - one parameter for each option
+def bench(
     *,
     threads: Annotated[
         int,

@@ -43,6 +43,8 @@ impl<T, W: Waker> Core<T, W> {
         self.min_size.store(min_size, SeqCst);
         self.max_size.store(max_size, SeqCst);
         self.habit_limit.store(max_size, Relaxed);
+        // Until `serve` finds that no connection is above the limit any more.
+        self.gate.fetch_or(gate::SHRINKING, SeqCst);
         self.sweep(Reason::Shrunk, |index| index >= max_size, now, effects);
         self.dispatch(now, effects);
     }
@@ -135,6 +137,11 @@ impl<T, W: Waker> Core<T, W> {
             wanted(state) && (*index < max_size || state != State::Empty)
         };
         self.slots.iter().filter(counts).count()
+    }
+
+    /// Number of places that are not empty.
+    pub(crate) fn open(&self) -> usize {
+        self.count(|state| state != State::Empty)
     }
 
     /// The present limits of the size: least and most.

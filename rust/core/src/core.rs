@@ -25,6 +25,8 @@ pub(crate) mod gate {
     pub(crate) const CLOSED: u64 = 1 << 32;
     /// Callers are kept waiting.
     pub(crate) const SUSPENDED: u64 = 1 << 33;
+    /// The pool became smaller than what is open, and nothing is given out beside the queue.
+    pub(crate) const SHRINKING: u64 = 1 << 35;
     /// The oldest waiter has been overtaken for long enough.
     pub(crate) const HAND_OFF: u64 = 1 << 34;
 }

@@ -1,15 +1,15 @@
 //! How long things took: counts in buckets that grow with the duration.
 //!
-//! Every power of two is divided into four buckets of equal width, so a bucket is never wider than a quarter
-//! of the durations in it, from one nanosecond to five hundred years:
+//! Every power of two is divided into four buckets of equal width, so a bucket is never wider than
+//! a quarter of the durations in it, from one nanosecond to five hundred years:
 //!
 //! ```text
 //! 0 1 2 3 | 4 5 6 7 | 8.. 10.. 12.. 14.. | 16.. 20.. 24.. 28.. | 32.. 40.. 48.. 56.. | …
 //! ```
 //!
-//! That takes 252 buckets, two kilobytes, and no configuration. [`Histogram`] is what is written to, a few
-//! relaxed operations and no lock; [`HistogramSnapshot`] is what is read, and the sum of as many histograms
-//! as were merged into it.
+//! That takes 252 buckets, two kilobytes, and no configuration. [`Histogram`] is what is written
+//! to, a few relaxed operations and no lock; [`HistogramSnapshot`] is what is read, and the sum of
+//! as many histograms as were merged into it.
 
 use std::ops::RangeInclusive;
 
@@ -19,18 +19,21 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Four buckets for each power of two.
 const SUB_BITS: u32 = 2;
 const SUB: usize = 1 << SUB_BITS;
+const SUB_MASK: u64 = (1 << SUB_BITS) - 1;
 
-/// The first four hold one value each, and so do the next four; there are 62 powers of two from 4 on.
+/// The first four hold one value each, and so do the next four; there are 62 powers of two from 4
+/// on.
 const BUCKETS: usize = SUB * 63;
 
 #[inline]
 fn bucket_of(nanoseconds: u64) -> usize {
+    let power = nanoseconds.max(SUB as u64).ilog2();
+    let sub = (nanoseconds >> (power - SUB_BITS) & SUB_MASK) as usize;
     if nanoseconds < SUB as u64 {
-        return nanoseconds as usize;
+        sub
+    } else {
+        SUB * (power - SUB_BITS + 1) as usize + sub
     }
-    let power = nanoseconds.ilog2();
-    let sub = nanoseconds >> (power - SUB_BITS) & (SUB as u64 - 1);
-    SUB * (power - SUB_BITS + 1) as usize + sub as usize
 }
 
 fn bounds_of(bucket: usize) -> RangeInclusive<u64> {
@@ -44,8 +47,8 @@ fn bounds_of(bucket: usize) -> RangeInclusive<u64> {
 
 /// A histogram of durations in nanoseconds, written by one thread or by many.
 ///
-/// The orderings are all relaxed: a count publishes nothing. A snapshot taken during a recording may hold
-/// one part of it and not yet another.
+/// The orderings are all relaxed: a count publishes nothing. A snapshot taken during a recording
+/// may hold one part of it and not yet another.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -167,12 +170,12 @@ impl HistogramSnapshot {
         self.sum.checked_div(self.count())
     }
 
-    /// Returns the duration in nanoseconds that a share `q` of all durations do not exceed, or `None` when
-    /// nothing was recorded. A `q` outside 0 to 1 counts as the nearer of the two.
+    /// Returns the duration in nanoseconds that a share `q` of all durations do not exceed, or
+    /// `None` when nothing was recorded. A `q` outside 0 to 1 counts as the nearer of the two.
     ///
-    /// The estimate is less than a quarter off from the duration of that rank (rank ⌈q × count⌉ of the sorted
-    /// ones, and at least the first), usually much less, since it assumes that durations are spread evenly
-    /// within a bucket. Durations below 8 ns and the maximum, `q` = 1, are exact.
+    /// The estimate is less than a quarter off from the duration of that rank (rank ⌈q × count⌉ of
+    /// the sorted ones, and at least the first), usually much less, since it assumes that durations
+    /// are spread evenly within a bucket. Durations below 8 ns and the maximum, `q` = 1, are exact.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let count = self.count();
@@ -191,8 +194,8 @@ impl HistogramSnapshot {
         unreachable!("a rank is at most the count")
     }
 
-    /// Returns each bucket's lowest and highest duration in nanoseconds and how many durations are in it,
-    /// from the shortest to the longest.
+    /// Returns each bucket's lowest and highest duration in nanoseconds and how many durations are
+    /// in it, from the shortest to the longest.
     pub fn buckets(&self) -> impl Iterator<Item = (RangeInclusive<u64>, u64)> + '_ {
         let numbered = self.buckets.iter().enumerate();
         numbered.map(|(bucket, &count)| (bounds_of(bucket), count))
@@ -271,7 +274,9 @@ mod tests {
             let histogram = histogram.clone();
             std::thread::spawn(move || (0..1000).for_each(|_| histogram.record(duration)))
         });
-        threads.map(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
 
         let snapshot = histogram.snapshot();
 
@@ -307,6 +312,13 @@ mod tests {
 
         assert_eq!(snapshot.quantile(0.25), Some(1024 + 63));
         assert_eq!(snapshot.quantile(0.5), Some(1024 + 127));
+    }
+
+    #[test]
+    fn no_quantile_is_above_the_maximum() {
+        let snapshot = recorded(&[1024, 1025, 1025]);
+
+        assert_eq!(snapshot.quantile(0.5), Some(1025));
     }
 
     #[test]

@@ -124,6 +124,10 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Reserves a place (T1) for a job that opens a connection.
     pub(crate) fn reserve(&self, now: Ticks, effects: &mut Effects<T, W>) -> Option<Claim> {
+        if self.open() >= self.max_size.load(Relaxed) as usize {
+            // Also when a place is free: connections above the limit of a smaller pool count.
+            return None;
+        }
         let claim = self.within_limit().find_map(|(index, slot)| {
             let generation = slot.reserve()?;
             Some(Claim { slot: index, generation })

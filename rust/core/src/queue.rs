@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::core::{gate, Core};
-use crate::effects::{Effects, Job, Wake};
+use crate::effects::{Effects, Job, Reason, Wake};
 use crate::limits::{Policy, Ticks, HAND_OFF_AFTER};
 use crate::slot::Claim;
 use crate::sync::sc_fence;
@@ -148,6 +148,7 @@ impl<T, W: Waker> Core<T, W> {
         if self.gate.load(SeqCst) & (gate::CLOSED | gate::SUSPENDED) != 0 {
             return;
         }
+        self.shrink(now, effects);
         while !queue.is_empty() {
             if self.may_overtake(queue, now) && self.has_idle(now) {
                 match queue.nudge_head() {
@@ -163,6 +164,29 @@ impl<T, W: Waker> Core<T, W> {
             }
         }
         self.open_for(queue.len(), now, effects);
+    }
+
+    /// After a resize: closes idle connections as long as there are more than allowed, held ones above
+    /// the limit included, and opens the gate when all are below the limit again.
+    fn shrink(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        if self.gate.load(SeqCst) & gate::SHRINKING == 0 {
+            return;
+        }
+        let max_size = self.max_size.load(Relaxed);
+        let staying = self.count(|state| !matches!(state, State::Empty | State::Closing));
+        let mut surplus = staying.saturating_sub(max_size as usize);
+        // The lowest stay: they are the first that an acquire looks at.
+        let within: Vec<_> = self.within_limit().collect();
+        for (index, slot) in within.into_iter().rev() {
+            let word = slot.word();
+            if surplus > 0 && word.is_claimable() {
+                surplus -= usize::from(self.close_idle(index, word, Reason::Shrunk, now, effects));
+            }
+        }
+        let above = self.slots.iter().skip(max_size as usize);
+        if above.into_iter().all(|(_, slot)| slot.word().state() == State::Empty) {
+            self.gate.fetch_and(!gate::SHRINKING, SeqCst);
+        }
     }
 
     fn may_overtake(&self, queue: &WaitQueue<W>, now: Ticks) -> bool {

@@ -7,8 +7,9 @@
 //!                    NIL            free
 //! ```
 //!
-//! A removal raises the generation of its place, so an old key finds nothing, whoever lives there now.
-//! Lists that run through the entries link them by index; `key_at`, `at` and `at_mut` are for them.
+//! A removal raises the generation of its place, so an old key finds nothing, whoever lives there
+//! now. Lists that run through the entries link them by index; `key_at`, `at` and `at_mut` are for
+//! them.
 
 use std::ops::{Index, IndexMut};
 
@@ -33,8 +34,8 @@ struct Entry<T> {
     state: State<T>,
 }
 
-/// Whether a place is taken. It costs no byte when `T` has a value that is never used, and that is why
-/// the wheel's links begin with a `NonZero`.
+/// Whether a place is taken. It costs no byte when `T` has a value that is never used, and that is
+/// why the wheel's links begin with a `NonZero`.
 #[derive(Debug)]
 enum State<T> {
     Vacant { next_free: u32 },
@@ -105,8 +106,8 @@ impl<T> Slab<T> {
             unreachable!("it was occupied a line ago")
         };
         self.len -= 1;
-        // A place that has used up its generations stays out of the free list: there its first key would
-        // become valid again.
+        // A place that has used up its generations stays out of the free list: there its first key
+        // would become valid again.
         if let Some(next) = key.generation.checked_add(1) {
             entry.generation = next;
             self.free = key.index;
@@ -177,9 +178,9 @@ impl<T> Slab<T> {
     /// Makes a new chunk of places the free list.
     #[cold]
     fn grow(&mut self) {
-        let first = u32::try_from(self.entries.len()).unwrap_or(MOST);
+        let first = self.entries.len();
         assert!(first < MOST, "a slab holds at most 2^31 entries");
-        let last = first + CHUNK as u32 - 1;
+        let last = first + CHUNK - 1;
         self.entries.grow(|index| Entry {
             generation: 0,
             state: State::Vacant { next_free: if index == last { NIL } else { index + 1 } },
@@ -194,41 +195,45 @@ fn vacant(index: u32) -> ! {
 }
 
 /// The length of a chunk. It is fixed, so that an index into one needs no check.
-const CHUNK: usize = 256;
+const CHUNK: u32 = 256;
 
-/// An array that is never copied when it grows, as a `Vec` is: at a million timers, that takes half a
-/// millisecond under somebody's lock.
+/// An array that is never copied when it grows, as a `Vec` is: at a million timers, that takes half
+/// a millisecond under somebody's lock.
 #[derive(Debug)]
-pub(crate) struct Chunks<T>(Vec<Box<[T; CHUNK]>>);
+pub(crate) struct Chunks<T> {
+    chunks: Vec<Box<[T; CHUNK as usize]>>,
+    len: u32,
+}
 
 impl<T> Chunks<T> {
     pub(crate) const fn new() -> Self {
-        Self(Vec::new())
+        Self { chunks: Vec::new(), len: 0 }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len() * CHUNK
+    pub(crate) const fn len(&self) -> u32 {
+        self.len
     }
 
     #[inline]
     fn get(&self, index: u32) -> Option<&T> {
-        let chunk = self.0.get(index as usize / CHUNK)?;
-        Some(&chunk[index as usize % CHUNK])
+        let chunk = self.chunks.get((index / CHUNK) as usize)?;
+        Some(&chunk[(index % CHUNK) as usize])
     }
 
     #[inline]
     fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let chunk = self.0.get_mut(index as usize / CHUNK)?;
-        Some(&mut chunk[index as usize % CHUNK])
+        let chunk = self.chunks.get_mut((index / CHUNK) as usize)?;
+        Some(&mut chunk[(index % CHUNK) as usize])
     }
 
     /// Adds a chunk, with what `item` makes of each new index.
     #[cold]
     pub(crate) fn grow(&mut self, item: impl FnMut(u32) -> T) {
-        let first = self.len() as u32;
-        let chunk: Box<[T]> = (first..first + CHUNK as u32).map(item).collect();
+        let end = self.len + CHUNK;
+        let chunk: Box<[T]> = (self.len..end).map(item).collect();
         let chunk = chunk.try_into().ok().expect("a chunk has one length");
-        self.0.push(chunk);
+        self.chunks.push(chunk);
+        self.len = end;
     }
 }
 
@@ -237,14 +242,14 @@ impl<T> Index<u32> for Chunks<T> {
 
     #[inline]
     fn index(&self, index: u32) -> &T {
-        &self.0[index as usize / CHUNK][index as usize % CHUNK]
+        &self.chunks[(index / CHUNK) as usize][(index % CHUNK) as usize]
     }
 }
 
 impl<T> IndexMut<u32> for Chunks<T> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
-        &mut self.0[index as usize / CHUNK][index as usize % CHUNK]
+        &mut self.chunks[(index / CHUNK) as usize][(index % CHUNK) as usize]
     }
 }
 
@@ -318,7 +323,7 @@ mod tests {
         let mut slab = Slab::new();
         let keys: Vec<Key> = (0..3 * CHUNK).map(|n| slab.insert(n)).collect();
 
-        for (n, &key) in keys.iter().enumerate() {
+        for (n, &key) in (0..).zip(&keys) {
             assert_eq!(slab.get(key), Some(&n));
             assert_eq!(slab.key_at(key.index), key);
         }
@@ -329,7 +334,7 @@ mod tests {
         let mut slab = Slab::new();
         slab.insert('a');
 
-        for index in [1, CHUNK as u32, NIL] {
+        for index in [1, CHUNK, NIL] {
             assert_eq!(slab.get(Key { index, generation: 0 }), None);
         }
     }

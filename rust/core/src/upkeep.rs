@@ -12,7 +12,9 @@ use crate::waiter::Waker;
 use crate::word::{Flag, State, Word};
 
 /// Timers handled for each time that the schedule is locked.
-const BUDGET: usize = 1024;
+///
+/// 256 keep it below a tenth of a millisecond, whatever cascades.
+const BUDGET: usize = 256;
 
 /// How long opening pauses after an attempt that took too long.
 const OVERDUE_PAUSE: Ticks = 100;
@@ -178,6 +180,7 @@ impl<T, W: Waker> Core<T, W> {
             true => NEVER,
             false => slot.record.expires_at.load(Relaxed),
         };
+        let idle = idle.min(self.limits.leak_threshold);
         now.saturating_add(idle).min(expiry).min(self.leak_deadline(slot, word))
     }
 

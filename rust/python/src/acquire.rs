@@ -7,6 +7,7 @@ use millpond_core::{Claim, Refused};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use crate::inner::{Inner, Site};
 use crate::pool::{CorePool, Todo};
@@ -18,7 +19,7 @@ use crate::wait::{Mailbox, News, Waiter};
 pub(crate) type Acquired = (Claim, Py<PyAny>);
 
 /// How long one caller is ready to wait; `None` for as long as it takes.
-type Limit = Option<Duration>;
+pub(crate) type Limit = Option<Duration>;
 
 /// Acquires a connection, waiting for `timeout` seconds, or as long as the pool's `acquire_timeout`.
 pub(crate) fn acquire(
@@ -26,7 +27,15 @@ pub(crate) fn acquire(
     timeout: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Acquired> {
     let inner = slf.get().started()?;
-    let limit = limit(slf, inner, timeout)?;
+    acquire_within(slf, inner, limit(slf, inner, timeout)?)
+}
+
+/// Acquires a connection, waiting as long as `limit`.
+pub(crate) fn acquire_within(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    limit: Limit,
+) -> PyResult<Acquired> {
     match inner.try_claim() {
         Some(claim) => hand_out(slf, inner, claim),
         None => wait(slf, inner, limit),
@@ -39,9 +48,15 @@ pub(crate) fn try_acquire(slf: &Bound<'_, CorePool>) -> PyResult<Option<Acquired
     if let Some(claim) = inner.try_claim() {
         return hand_out(slf, inner, claim).map(Some);
     }
-    Wait::join(slf, inner)?
-        .until(Some(Duration::ZERO))?
-        .map_or(Ok(None), |claim| hand_out(slf, inner, claim).map(Some))
+    // Joining and leaving the queue at once, so that a connection is opened for the next attempt.
+    match Wait::join(slf, inner)? {
+        Ok(wait) => match wait.until(Some(Duration::ZERO))? {
+            Some(claim) => hand_out(slf, inner, claim).map(Some),
+            None => Ok(None),
+        },
+        Err(Refused::Full) => Ok(None),
+        Err(refused) => Err(refusal(slf, refused)),
+    }
 }
 
 /// Does for a new claim what was asked for beyond the engine's work, and gives out the connection.
@@ -89,7 +104,8 @@ fn on_acquire(slf: &Bound<'_, CorePool>, inner: &Inner, object: &Py<PyAny>) -> P
     hook.call1(slf.py(), (object,)).map(drop)
 }
 
-fn limit(
+/// Reads what the caller gave as `timeout`.
+pub(crate) fn limit(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
     timeout: Option<&Bound<'_, PyAny>>,
@@ -97,18 +113,20 @@ fn limit(
     let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else {
         return Ok(inner.settings.acquire_timeout);
     };
-    match timeout.extract::<f64>() {
-        Ok(seconds) if seconds == f64::INFINITY => Ok(None),
-        Ok(seconds) if seconds >= 0.0 => {
-            // More than a duration can hold is for ever.
-            Ok(Duration::try_from_secs_f64(seconds).ok())
-        }
-        _ => Err(CorePool::failure(slf, "bad_timeout", timeout)),
+    // `True` is a float for `extract`, and a slip for the caller.
+    let seconds = match timeout.is_instance_of::<PyBool>() {
+        true => f64::NAN,
+        false => timeout.extract::<f64>().unwrap_or(f64::NAN),
+    };
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(CorePool::failure(slf, "bad_timeout", timeout));
     }
+    // More than a duration can hold is for ever, infinity too.
+    Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
 fn wait(slf: &Bound<'_, CorePool>, inner: &Inner, limit: Limit) -> PyResult<Acquired> {
-    let wait = Wait::join(slf, inner)?;
+    let wait = Wait::join(slf, inner)?.map_err(|refused| refusal(slf, refused))?;
     let since = wait.since;
     match wait.until(limit)? {
         Some(claim) => hand_out(slf, inner, claim),
@@ -126,7 +144,7 @@ struct Wait<'a, 'py> {
 }
 
 impl<'a, 'py> Wait<'a, 'py> {
-    fn join(pool: &'a Bound<'py, CorePool>, inner: &'a Inner) -> PyResult<Self> {
+    fn join(pool: &'a Bound<'py, CorePool>, inner: &'a Inner) -> PyResult<Result<Self, Refused>> {
         if thread::in_hook_of(inner.id) {
             // The hook's own connection may be the one that it would wait for.
             return Err(CorePool::failure(pool, "in_hook", ()));
@@ -137,8 +155,7 @@ impl<'a, 'py> Wait<'a, 'py> {
         let waiter = Waiter::Thread(Arc::clone(&mailbox));
         let joined = inner.core.join(waiter, inner.clock.now(), &mut todo);
         CorePool::perform(pool, inner, todo);
-        let ticket = joined.map_err(|refused| refusal(pool, refused))?;
-        Ok(Self { pool, inner, mailbox, ticket, since })
+        Ok(joined.map(|ticket| Self { pool, inner, mailbox, ticket, since }))
     }
 
     /// Waits for a connection. `None` when none came in time.

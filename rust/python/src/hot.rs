@@ -135,7 +135,8 @@ unsafe extern "C" fn connection_(
     slowly(|py| {
         // SAFETY: the vector is as the interpreter passed it.
         let timeout = unsafe { timeout(py, "connection", args, count, names) }?;
-        let lease = Lease::new(pool.to_owned().unbind(), timeout.map(Bound::unbind));
+        let limit = acquire::limit(&pool, pool.get().started()?, timeout.as_ref())?;
+        let lease = Lease::new(pool.to_owned().unbind(), limit);
         Ok(Bound::new(py, lease)?.into_ptr())
     })
 }

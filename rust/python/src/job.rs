@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use millpond_core::{Claim, Job as Task, Reason, State, Ticks};
+use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -154,6 +155,10 @@ impl Job {
         let reset = Reset::from_python(reset)?;
         let identity = Connection::identity(connection.as_ptr());
         let value = Connection { object: connection.clone().unbind(), reset };
+        let inner = self.pool.bind(connection.py()).get().started()?;
+        if inner.core.find(identity, 0).is_some() {
+            return Err(PyValueError::new_err("the connection is in the pool already"));
+        }
         let nanos = ticks(Some(seconds * 1e6))?; // a million seconds are a thousand million ticks
         let kept = self.end(connection.py(), |inner, now, todo| {
             inner.core.stats().open_time.record(nanos);

@@ -9,7 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::acquire;
+use crate::acquire::{self, Limit};
 use crate::inner::Inner;
 use crate::pool::CorePool;
 use crate::release::{self, Rest};
@@ -23,7 +23,7 @@ const HELD: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct Lease {
     pool: Py<CorePool>,
-    timeout: Option<Py<PyAny>>,
+    limit: Limit,
     /// FREE -> BUSY -> HELD -> BUSY -> FREE. BUSY is one thread's, which writes the three below.
     state: AtomicU8,
     inside: AtomicU32,
@@ -32,10 +32,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(pool: Py<CorePool>, timeout: Option<Py<PyAny>>) -> Self {
+    pub(crate) fn new(pool: Py<CorePool>, limit: Limit) -> Self {
         Self {
             pool,
-            timeout,
+            limit,
             state: AtomicU8::new(FREE),
             inside: AtomicU32::new(0),
             slot: AtomicU32::new(0),
@@ -87,9 +87,8 @@ impl Lease {
         if !self.step(FREE, BUSY) {
             return Err(CorePool::failure(pool, "entered", ()));
         }
-        let timeout = self.timeout.as_ref().map(|timeout| timeout.bind(py));
         let acquired = pool.get().started().and_then(|inner| {
-            let (claim, connection) = acquire::acquire(pool, timeout)?;
+            let (claim, connection) = acquire::acquire_within(pool, inner, self.limit)?;
             self.hold(inner, claim);
             Ok(connection)
         });

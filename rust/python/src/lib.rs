@@ -32,6 +32,8 @@ mod thread;
 mod ticket;
 mod wait;
 
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// Keeps an object for ever: after a fork, what belongs to the parent must never be finalized.
@@ -40,9 +42,21 @@ fn leak(object: Bound<'_, PyAny>) {
     std::mem::forget(object);
 }
 
+/// The classes and the threads of a pool belong to one interpreter, the main one.
+fn refuse_subinterpreter() -> PyResult<()> {
+    // SAFETY: the interpreter runs this, so the thread is attached and has an interpreter.
+    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    // SAFETY: just got it.
+    match unsafe { ffi::PyInterpreterState_GetID(interpreter) } {
+        0 => Ok(()),
+        _ => Err(PyImportError::new_err("millpond can't be used in a subinterpreter")),
+    }
+}
+
 /// No thread needs the interpreter's global lock for calling into this module.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    refuse_subinterpreter()?;
     module.add_class::<pool::CorePool>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<job::Job>()?;

@@ -47,6 +47,15 @@ impl CorePool {
         })
     }
 
+    /// The inside of a pool that is not closed.
+    fn open<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a Inner> {
+        let inner = slf.get().started()?;
+        match inner.core.is_closed() {
+            true => Err(Self::failure(slf, "closed", ())),
+            false => Ok(inner),
+        }
+    }
+
     /// Whether the calling thread is the one that runs signal handlers.
     pub(crate) fn is_main_thread(&self) -> bool {
         self.main_thread.load(Relaxed) == thread::ident()
@@ -199,19 +208,22 @@ impl CorePool {
     }
 
     fn evict(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::open(slf)?;
         Self::with_core(slf, |inner, now, todo| inner.core.evict(now, todo))
     }
 
-    fn suspend(&self) -> PyResult<()> {
-        self.started()?.core.suspend();
+    fn suspend(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::open(slf)?.core.suspend();
         Ok(())
     }
 
     fn resume(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::open(slf)?;
         Self::with_core(slf, |inner, now, todo| inner.core.resume(now, todo))
     }
 
     fn _resize(slf: &Bound<'_, Self>, min_size: u32, max_size: u32) -> PyResult<()> {
+        Self::open(slf)?;
         Self::with_core(slf, |inner, now, todo| inner.core.resize(min_size, max_size, now, todo))
     }
 

@@ -1,8 +1,8 @@
 //! Where a deadline belongs, and one level of the wheel.
 //!
-//! Written in base 64, the lowest six digits of a tick are its slots, one digit for each level. A timer
-//! stands on the level of the highest digit in which its deadline differs from the present, because all
-//! that the present must do to reach it there is to count that digit up:
+//! Written in base 64, the lowest six digits of a tick are its slots, one digit for each level. A
+//! timer stands on the level of the highest digit in which its deadline differs from the present,
+//! because all that the present must do to reach it there is to count that digit up:
 //!
 //! ```text
 //! present    0  0  7 12 40  3
@@ -14,16 +14,22 @@
 
 use crate::slab::NIL;
 
-pub(super) const LEVELS: usize = 6;
+pub(super) const LEVELS: usize = TOP as usize + 1;
+const TOP: u8 = 5;
 const SLOTS: usize = 64;
 const DIGIT: u32 = SLOTS.trailing_zeros();
 const MASK: u64 = SLOTS as u64 - 1;
 
+/// Returns the number of bits below the digit of a level.
+const fn shift(level: u8) -> u32 {
+    level as u32 * DIGIT
+}
+
 /// One slot of one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) level: usize,
-    pub(super) slot: usize,
+    pub(super) level: u8,
+    pub(super) slot: u8,
 }
 
 impl Place {
@@ -31,15 +37,15 @@ impl Place {
     #[inline]
     pub(super) fn of(when: u64, elapsed: u64) -> Self {
         let when = when.max(elapsed);
-        let highest = (when ^ elapsed | 1).ilog2() / DIGIT;
-        let level = highest.min(LEVELS as u32 - 1);
-        let shift = level * DIGIT;
-        // Only on the top level, which wraps around, can a deadline be a whole turn away or more. It waits
-        // in the farthest slot and is placed again from there. The current slot would be the wrong one:
-        // that is where `Level::first` finds what is due.
+        let differing = when ^ elapsed | 1;
+        let level = u8::try_from(differing.ilog2() / DIGIT).map_or(TOP, |level| level.min(TOP));
+        let shift = shift(level);
+        // Only on the top level, which wraps around, can a deadline be a whole turn away or more.
+        // It waits in the farthest slot and is placed again from there. The current slot would be
+        // the wrong one: that is where `Level::first` finds what is due.
         let farthest = (elapsed >> shift).saturating_add(MASK);
         let digit = (when >> shift).min(farthest) & MASK;
-        Self { level: level as usize, slot: digit as usize }
+        Self { level, slot: digit as u8 }
     }
 }
 
@@ -54,7 +60,7 @@ pub(super) struct Occupied {
 impl Occupied {
     /// Returns the last tick of the slot.
     pub(super) fn last(self) -> u64 {
-        self.start | ((1 << (self.place.level as u32 * DIGIT)) - 1)
+        self.start | ((1 << shift(self.place.level)) - 1)
     }
 }
 
@@ -73,14 +79,14 @@ impl Level {
 
     /// Returns the index of the first timer in `slot`, or `NIL`.
     #[inline]
-    pub(super) fn head(&self, slot: usize) -> u32 {
-        self.heads[slot]
+    pub(super) fn head(&self, slot: u8) -> u32 {
+        self.heads[usize::from(slot)]
     }
 
     /// Makes `index` the first timer in `slot`; `NIL` makes it empty.
     #[inline]
-    pub(super) fn set_head(&mut self, slot: usize, index: u32) {
-        self.heads[slot] = index;
+    pub(super) fn set_head(&mut self, slot: u8, index: u32) {
+        self.heads[usize::from(slot)] = index;
         let bit = 1 << slot;
         if index == NIL {
             self.occupied &= !bit;
@@ -89,17 +95,18 @@ impl Level {
         }
     }
 
-    /// Returns the first slot with a timer in it, going round from the current slot, which comes first.
+    /// Returns the first slot with a timer in it, going round from the current slot, which comes
+    /// first.
     #[inline]
-    pub(super) fn first(&self, level: usize, elapsed: u64) -> Option<Occupied> {
+    pub(super) fn first(&self, level: u8, elapsed: u64) -> Option<Occupied> {
         if self.occupied == 0 {
             return None;
         }
-        let shift = level as u32 * DIGIT;
+        let shift = shift(level);
         let current = elapsed >> shift;
         let distance = self.occupied.rotate_right((current & MASK) as u32).trailing_zeros();
         let number = current + u64::from(distance);
-        let slot = (number & MASK) as usize;
+        let slot = (number & MASK) as u8;
         Some(Occupied { place: Place { level, slot }, start: number << shift })
     }
 }
@@ -110,7 +117,7 @@ mod tests {
 
     /// Ticks on both sides of every boundary of every level.
     fn boundaries() -> Vec<u64> {
-        let units = (0..=LEVELS as u32).map(|level| 1_u64 << (level * DIGIT));
+        let units = (0..=TOP + 1).map(|level| 1_u64 << shift(level));
         let multiples = units.flat_map(|unit| [1, 2, 31, 63, 64, 65].map(|n| n * unit));
         let mut ticks: Vec<u64> = multiples.flat_map(|tick| [tick - 1, tick, tick + 1]).collect();
         ticks.sort_unstable();
@@ -138,7 +145,7 @@ mod tests {
             return;
         }
         assert!(slot.start > elapsed, "no progress: {when} from {elapsed}: {slot:?}");
-        if slot.place.level < LEVELS - 1 {
+        if slot.place.level < TOP {
             assert!(when <= slot.last(), "early: {when} from {elapsed}: {slot:?}");
         }
     }
@@ -179,8 +186,8 @@ mod tests {
 
     #[test]
     fn the_slots_of_a_level_follow_on_each_other() {
-        for level in 0..LEVELS {
-            let unit = 1 << (level as u32 * DIGIT);
+        for level in 0..=TOP {
+            let unit = 1 << shift(level);
             let place = Place { level, slot: 5 };
             let slot = Occupied { place, start: 5 * unit };
 

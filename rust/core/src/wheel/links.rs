@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use super::level::Place;
 
-/// A timer's neighbours, apart from its deadline: a cancellation needs nothing else, and the smaller they
-/// are, the more of them are in the processor's caches.
+/// A timer's neighbours, apart from its deadline: a cancellation needs nothing else, and the
+/// smaller they are, the more of them are in the processor's caches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Links {
     pub(super) prev: Prev,
@@ -14,8 +14,8 @@ pub(super) struct Links {
 
 /// What stands before a timer: another timer, or the place whose first it is.
 ///
-/// The place is kept, and not computed from the deadline, because a timer that is clamped to the horizon
-/// or waits for its cascade stands elsewhere than [`Place::of`] would say now.
+/// The place is kept, and not computed from the deadline, because a timer that is clamped to the
+/// horizon or waits for its cascade stands elsewhere than [`Place::of`] would say now.
 ///
 /// Never zero, so that a vacant entry in the slab has a value of its own without a byte of its own.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ impl Prev {
 
     #[inline]
     pub(super) fn place(place: Place) -> Self {
-        Self(Self::PLACE | (place.level as u32) << 8 | (place.slot as u32) << 2)
+        Self(Self::PLACE | u32::from(place.level) << 8 | u32::from(place.slot) << 2)
     }
 
     #[inline]
@@ -48,7 +48,7 @@ impl Prev {
         if bits & Self::TIMER.get() != 0 {
             return Before::Timer(bits >> 1);
         }
-        Before::Place(Place { level: (bits >> 8) as usize, slot: (bits >> 2 & 0x3f) as usize })
+        Before::Place(Place { level: (bits >> 8 & 0xff) as u8, slot: (bits >> 2 & 0x3f) as u8 })
     }
 }
 

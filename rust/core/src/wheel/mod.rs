@@ -8,16 +8,16 @@
 //! level 5   64 slots of 64⁵ ticks                    12 days, 2 years around
 //! ```
 //!
-//! A timer stands in a slot, a doubly linked list of indices into a slab. When the present enters a slot
-//! of level 0, its timers fire; when it enters one of a higher level, its timers *cascade*: each is placed
-//! anew, on a lower level. That makes at most six moves in a timer's life, and no search ever. This is
-//! scheme 7 of George Varghese and Tony Lauck, "Hashed and Hierarchical Timing Wheels: Data Structures for
-//! the Efficient Implementation of a Timer Facility", SOSP 1987.
+//! A timer stands in a slot, a doubly linked list of indices into a slab. When the present enters a
+//! slot of level 0, its timers fire; when it enters one of a higher level, its timers *cascade*:
+//! each is placed anew, on a lower level. That makes at most six moves in a timer's life, and no
+//! search ever. This is scheme 7 of George Varghese and Tony Lauck, "Hashed and Hierarchical Timing
+//! Wheels: Data Structures for the Efficient Implementation of a Timer Facility", SOSP 1987.
 //!
-//! Theirs moves a whole slot at once; a hundred thousand timers would hold the owner's lock for many
-//! milliseconds. Here [`Wheel::advance`] takes a budget. A slot that it could not finish stays where it is,
-//! as the current one of its level, and the present does not move on before that slot is empty. So there is
-//! no other state: a current slot with timers in it *is* the work left over.
+//! Theirs moves a whole slot at once; a hundred thousand timers would hold the owner's lock for
+//! many milliseconds. Here [`Wheel::advance`] takes a budget. A slot that it could not finish stays
+//! where it is, as the current one of its level, and the present does not move on before that slot
+//! is empty. So there is no other state: a current slot with timers in it *is* the work left over.
 //!
 //! The wheel has no clock, no lock and no thread. Its owner brings the time and asks for the next.
 
@@ -54,8 +54,8 @@ struct Deadline {
 
 /// A hierarchical timer wheel: six levels of 64 slots, deadlines in ticks.
 ///
-/// A tick is whatever the owner says; in this crate it is a millisecond. Every timer carries a payload of
-/// its owner's, which comes back when it fires.
+/// A tick is whatever the owner says; in this crate it is a millisecond. Every timer carries a
+/// payload of its owner's, which comes back when it fires.
 ///
 /// ```
 /// use millpond_core::Wheel;
@@ -70,7 +70,8 @@ struct Deadline {
 /// assert!(!progress.more);
 /// ```
 pub struct Wheel {
-    /// The present. It never lies after the start of a slot that isn't empty, except the current ones.
+    /// The present. It never lies after the start of a slot that isn't empty, except the current
+    /// ones.
     elapsed: u64,
     levels: [Level; LEVELS],
     timers: Slab<Links>,
@@ -108,13 +109,14 @@ impl Wheel {
     /// Returns whether there is no timer.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.timers.len() == 0
+        self.timers.is_empty()
     }
 
     /// Sets a timer for the tick `when`.
     ///
-    /// Every tick is a valid deadline: one in the past fires at the next [`advance`](Self::advance), and
-    /// one beyond the two years that the wheel can see is kept until its time comes.
+    /// Every tick is a valid deadline: one in the past fires at the next
+    /// [`advance`](Self::advance), and one beyond the two years that the wheel can see is kept
+    /// until its time comes.
     ///
     /// # Panics
     ///
@@ -123,7 +125,7 @@ impl Wheel {
     pub fn insert(&mut self, when: u64, payload: u64) -> TimerId {
         let (place, links) = self.place(when);
         let key = self.timers.insert(links);
-        if key.index as usize >= self.deadlines.len() {
+        if key.index >= self.deadlines.len() {
             self.deadlines.grow(|_| Deadline::default());
         }
         self.deadlines[key.index] = Deadline { when, payload };
@@ -141,8 +143,8 @@ impl Wheel {
         true
     }
 
-    /// Sets a timer to another tick; its name and payload stay. Returns `false` when it has fired or was
-    /// cancelled before.
+    /// Sets a timer to another tick; its name and payload stay. Returns `false` when it has fired
+    /// or was cancelled before.
     #[inline]
     pub fn reschedule(&mut self, id: TimerId, when: u64) -> bool {
         let Some(&links) = self.timers.get(id.0) else {
@@ -156,12 +158,12 @@ impl Wheel {
 
     /// Moves the present to the tick `now` and calls `fire` for each timer that is due.
     ///
-    /// No timer fires before its tick. They fire in the order of their ticks, but in any order within one.
-    /// Time does not go back: a `now` before an earlier one counts as that one.
+    /// No timer fires before its tick. They fire in the order of their ticks, but in any order
+    /// within one. Time does not go back: a `now` before an earlier one counts as that one.
     ///
-    /// At most `budget` timers are touched, which bounds the time that this takes: touching one, to fire it
-    /// or to move it to a lower level, takes a tenth of a microsecond, or two when nothing is in the
-    /// processor's caches. With a budget of 0 nothing happens.
+    /// At most `budget` timers are touched, which bounds the time that this takes: touching one, to
+    /// fire it or to move it to a lower level, takes a tenth of a microsecond, or two when nothing
+    /// is in the processor's caches. With a budget of 0 nothing happens.
     #[inline]
     pub fn advance(
         &mut self,
@@ -177,7 +179,7 @@ impl Wheel {
             }
             self.elapsed = self.elapsed.max(start);
             loop {
-                let head = self.levels[place.level].head(place.slot);
+                let head = self.levels[usize::from(place.level)].head(place.slot);
                 if head == NIL {
                     break;
                 }
@@ -194,19 +196,23 @@ impl Wheel {
 
     /// Returns the tick at which to call [`advance`](Self::advance) next, or `None` without timers.
     ///
-    /// It is never later than the earliest deadline (one in the past counts as now). It *is* the earliest
-    /// deadline as long as no more than 128 timers share the slot in which that deadline lies and the
-    /// deadline is not beyond the horizon. Otherwise it may be the start of the slot, where a wake-up does
-    /// nothing but the cascade: at most five of them before more than 128 deadlines. While `advance` has
-    /// more to do, it is the present.
+    /// It is never later than the earliest deadline; one in the past counts as now. It *is* the
+    /// earliest deadline, except in two cases, in which a wake-up may do nothing but a cascade.
+    /// With more than 128 timers in the slot of the earliest deadline, it may be the start of that
+    /// slot: at most five idle wake-ups before more than 128 deadlines. With a timer that was
+    /// beyond the horizon when it was set, it may be when that timer has to be placed again, about
+    /// once in two years. While `advance` has more to do, it is the present.
+    ///
+    /// It looks at up to 128 timers, so ask once after an `advance`, not after each `insert`: what
+    /// an insertion changes is clear from its own deadline.
     #[must_use]
     pub fn next_expiration(&self) -> Option<u64> {
         let slot = self.first()?;
         if slot.start <= self.elapsed {
             return Some(self.elapsed);
         }
-        // Timers on a higher level are later than all of these: this one has the earliest deadline, or it
-        // holds clamped timers, and then a new one in a later slot may come before them.
+        // Timers on a higher level are later than all of these: this one has the earliest deadline,
+        // or it holds clamped timers, and then a new one in a later slot may come before them.
         let earliest = self.earliest_in(slot.place).unwrap_or(slot.start);
         Some(earliest.min(slot.last()))
     }
@@ -214,7 +220,7 @@ impl Wheel {
     /// Returns the earliest deadline in a slot that isn't empty, unless that takes long to find.
     fn earliest_in(&self, place: Place) -> Option<u64> {
         let mut earliest = u64::MAX;
-        let mut index = self.levels[place.level].head(place.slot);
+        let mut index = self.levels[usize::from(place.level)].head(place.slot);
         for _ in 0..EXACT {
             if index == NIL {
                 return Some(earliest);
@@ -228,7 +234,7 @@ impl Wheel {
     /// Returns the slot with the earliest start among those that aren't empty.
     #[inline]
     fn first(&self) -> Option<Occupied> {
-        let levels = self.levels.iter().enumerate();
+        let levels = (0..).zip(&self.levels);
         levels
             .filter_map(|(number, level)| level.first(number, self.elapsed))
             .min_by_key(|slot| slot.start)
@@ -254,7 +260,7 @@ impl Wheel {
     fn place(&self, when: u64) -> (Place, Links) {
         let place = Place::of(when, self.elapsed);
         let prev = Prev::place(place);
-        let next = self.levels[place.level].head(place.slot);
+        let next = self.levels[usize::from(place.level)].head(place.slot);
         (place, Links { prev, next })
     }
 
@@ -269,7 +275,7 @@ impl Wheel {
     /// Makes a timer the first one of a slot, before the one that was.
     #[inline]
     fn lead(&mut self, place: Place, index: u32, next: u32) {
-        self.levels[place.level].set_head(place.slot, index);
+        self.levels[usize::from(place.level)].set_head(place.slot, index);
         if next != NIL {
             self.timers.at_mut(next).prev = Prev::timer(index);
         }
@@ -279,8 +285,10 @@ impl Wheel {
     #[inline]
     fn unlink(&mut self, Links { prev, next }: Links) {
         match prev.unpack() {
-            Before::Place(place) => self.levels[place.level].set_head(place.slot, next),
             Before::Timer(index) => self.timers.at_mut(index).next = next,
+            Before::Place(Place { level, slot }) => {
+                self.levels[usize::from(level)].set_head(slot, next);
+            }
         }
         if next != NIL {
             self.timers.at_mut(next).prev = prev;
