@@ -17,10 +17,9 @@ from helpers import eventually, threads_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from millpond._core import ManualClock
-
     import millpond
     from helpers import MakePool
+    from millpond._core import ManualClock
 
 # No test may hang the run. The stacks of all threads are printed before the process is ended.
 SECONDS_PER_TEST = 60

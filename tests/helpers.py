@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from millpond._core import ManualClock
-
     import millpond
+    from millpond._core import ManualClock
 
 T = TypeVar("T")
 

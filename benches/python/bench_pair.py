@@ -59,21 +59,18 @@ DEQUE = Floor("deque", "pool.append(pool.pop())", lambda: deque([object()]))
 LIFO_QUEUE = Floor("queue.LifoQueue", "pool.put(pool.get())", _filled_queue)
 
 
-def pair_of(contender: Contender) -> float:
-    """Return the seconds for a pool's acquire and release."""
-    with contender.opened(size=4) as handle:
-        return seconds_per(PAIR[contender.peer.key], handle.pool)
-
-
-def pair_of_floor(floor: Floor) -> float:
-    """Return the seconds for a floor's."""
-    return seconds_per(floor.statement, floor.make())
+def pair_of(subject: Contender | Floor) -> float:
+    """Return the seconds for an acquire and a release."""
+    if isinstance(subject, Floor):
+        return seconds_per(subject.statement, subject.make())
+    with subject.opened(size=4) as handle:
+        return seconds_per(PAIR[subject.peer.key], handle.pool)
 
 
 @pytest.mark.parametrize("floor", [NO_OP, DEQUE, LIFO_QUEUE], ids=str)
 def bench_pair_floor(floor: Floor, show: Show) -> None:
     """What Python alone costs."""
-    show(pair_of_floor, floor)
+    show(pair_of, floor)
 
 
 @pytest.mark.parametrize("contender", BARE, ids=str)

@@ -13,20 +13,20 @@ from conftest import Show
 DEFAULTS = defaults()
 
 
-def block_of(contender: Contender) -> float:
-    """Return the seconds for a pool's empty block."""
-    with contender.opened(size=4) as handle:
-        return seconds_per(WITH[contender.peer.key], handle.pool)
+LOCK = "threading.Lock"
 
 
-def block_of_lock() -> float:
-    """Return the seconds for a lock's."""
-    return seconds_per("with pool: pass", threading.Lock())
+def block_of(subject: Contender | str) -> float:
+    """Return the seconds for the empty block of a pool, or of a lock."""
+    if isinstance(subject, str):
+        return seconds_per("with pool: pass", threading.Lock())
+    with subject.opened(size=4) as handle:
+        return seconds_per(WITH[subject.peer.key], handle.pool)
 
 
 def bench_with_floor(show: Show) -> None:
     """The floor: ``with lock: pass``."""
-    show(block_of_lock)
+    show(block_of, LOCK)
 
 
 @pytest.mark.parametrize("contender", DEFAULTS, ids=str)

@@ -1,7 +1,7 @@
 """What a worker does with a job: open, validate or close one connection.
 
-A job says its own end to the core. Should this code fail in a way that nobody thought of, the job is
-dropped without an end, and the core takes the slot back by itself.
+A job says its own end to the core. Should this code fail in a way that nobody thought of, the job
+is dropped without an end, and the core takes the slot back by itself.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _open(pool: Pool[C], job: Job) -> None:
     try:
         if connection is None:
             msg = "connect: must return a connection, not None"
-            raise PoolConfigError(msg)
+            raise PoolConfigError(msg)  # noqa: TRY301  it goes where the others go
         pool._recognise(connection)
         if pool._config.configure is not None:
             job.call(pool._config.configure, connection)

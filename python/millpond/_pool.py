@@ -36,17 +36,17 @@ _SPARE_WORKERS: Final = 8
 class Pool(CorePool[C]):
     """A pool of connections for threads, with or without the GIL.
 
-    Callers are served in the order in which they asked. Connections are opened, validated and closed
-    in worker threads, several at a time, so no caller ever waits longer than its own timeout. All
-    methods may be called from any thread.
+    Callers are served in the order in which they asked. Connections are opened, validated and
+    closed in worker threads, several at a time, so no caller ever waits longer than its own
+    timeout. All methods may be called from any thread.
 
     Args:
         connect: A URL (``sqlite:///file.db``, ``postgresql://host/name``), whose scheme picks the
             driver, or a callable without arguments that returns a new connection.
         min_size: Connections to keep open, idle or in use. 0 by default.
         max_size: Connections to have at the most. 10 by default.
-        acquire_timeout: Seconds that an acquire waits. 5.0 by default, 0 does not wait, ``None`` has
-            no limit.
+        acquire_timeout: Seconds that an acquire waits. 5.0 by default, 0 does not wait, ``None``
+            has no limit.
         connect_timeout: Seconds that opening or closing a connection may take before the pool gives
             it up and uses its place again. 5.0 by default, ``None`` has no limit.
         idle_timeout: Seconds after which an idle connection above `min_size` is closed. 600.0 by
@@ -55,18 +55,19 @@ class Pool(CorePool[C]):
             connections opened together are not closed together; one in use, when it is released.
             3600.0 by default, ``None`` never.
         max_uses: Borrows after which a connection is closed. ``None``, the default, has no limit.
-        max_waiting: Callers that may wait for a release; the next one gets `PoolExhausted`. ``None``,
-            the default, has no limit.
-        validation_interval: Seconds without a sign of life after which `validate` is called, in the
-            background or before the connection is given to a caller. 30.0 by default, ``None`` never.
-        validation_timeout: Seconds that `validate` may take. 5.0 by default, or `acquire_timeout` if
-            that is shorter.
+        max_waiting: Callers that may wait for a release; the next one gets `PoolExhausted`.
+            ``None``, the default, has no limit.
+        validation_interval: Seconds without a sign of life after which `validate` is called, in
+            the background or before the connection is given to a caller. 30.0 by default,
+            ``None`` never.
+        validation_timeout: Seconds that `validate` may take. 5.0 by default, or `acquire_timeout`
+            if that is shorter.
         reset: What is done to a connection on release: ``"rollback"``, the default, ends an open
             transaction; ``"none"`` does nothing; a callable is called with the connection.
         leak_threshold: Seconds after which a connection in use is reported as a leak, with the line
             that acquired it. ``None``, the default, never; a value makes acquires slower.
-        policy: ``"fair"``, the default, serves callers strictly in order. ``"throughput"`` lets others
-            go first for up to a millisecond, which is many times faster for very short uses.
+        policy: ``"fair"``, the default, serves callers strictly in order. ``"throughput"`` lets
+            others go first for up to a millisecond, which is many times faster for very short uses.
         name: The pool's name in messages and thread names. ``pool-N`` by default.
         driver: With a callable, the name of the driver whose connections it returns, or a
             `millpond.drivers.Driver`. Found by the first connection by default.
@@ -214,13 +215,14 @@ class Pool(CorePool[C]):
         self._resize(self._config.min_size, self._config.max_size)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the pool: wake whoever waits with `PoolClosed`, close idle connections, and wait for
-        those in use to be released and closed.
+        """Close the pool, and wait for its connections in use to be released and closed.
 
-        May be called again, and from several threads.
+        Whoever waits for a connection gets `PoolClosed`. May be called again, and from several
+        threads.
 
         Args:
-            timeout: Seconds to wait. 5.0 by default. What is in use longer is closed on its release.
+            timeout: Seconds to wait. 5.0 by default. What is in use longer is closed on its
+                release.
 
         Raises:
             PoolConfigError: The timeout is not a number of seconds.

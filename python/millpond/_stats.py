@@ -28,7 +28,8 @@ class ConnectionStats:
 
     Attributes:
         slot: The number of its place in the pool.
-        state: ``"connecting"``, ``"idle"``, ``"in use"``, ``"granted"``, ``"checking"`` or ``"closing"``.
+        state: ``"connecting"``, ``"idle"``, ``"in use"``, ``"granted"``, ``"checking"`` or
+            ``"closing"``.
         age: Since it was opened.
         uses: How often it was acquired.
         idle: Since it was released, if it is idle.
@@ -111,9 +112,17 @@ class PoolStats:
 
 
 _COUNTERS = (
-    "acquired queued gave_up refused opened open_failed closed checks checks_failed leaks".split()
+    "acquired",
+    "queued",
+    "gave_up",
+    "refused",
+    "opened",
+    "open_failed",
+    "closed",
+    "checks",
+    "checks_failed",
+    "leaks",
 )
-_TIMES = ("wait_time", "use_time", "open_time")
 
 
 def from_snapshot(name: str, sizes: tuple[int, int], snapshot: dict[str, Any]) -> PoolStats:
@@ -135,5 +144,7 @@ def from_snapshot(name: str, sizes: tuple[int, int], snapshot: dict[str, Any]) -
         longest_wait=max(waits, default=0.0),
         connections=connections,
         **{counter: snapshot[counter] for counter in _COUNTERS},
-        **{time: TimeStats(**snapshot[time]) for time in _TIMES},
+        wait_time=TimeStats(**snapshot["wait_time"]),
+        use_time=TimeStats(**snapshot["use_time"]),
+        open_time=TimeStats(**snapshot["open_time"]),
     )

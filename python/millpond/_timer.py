@@ -1,7 +1,8 @@
 """The one thread of the process that looks after the deadlines of all pools.
 
-It sleeps until the earliest deadline and does nothing that could block: what is due becomes a job of
-the pool's workers. It holds no pool alive, starts with the first deadline, and ends with the last pool.
+It sleeps until the earliest deadline and does nothing that could block: what is due becomes a job
+of the pool's workers. It holds no pool alive, starts with the first deadline, and ends with the
+last pool.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ class Timer:
     def wake(self, pool: Timed) -> None:
         """Have the thread look at a pool, whose next deadline came closer."""
         with self._lock:
-            if id(pool) not in self._pools:
-                self._pools[id(pool)] = weakref.ref(pool, lambda _, key=id(pool): self._drop(key))
+            key = id(pool)
+            if key not in self._pools:
+                self._pools[key] = weakref.ref(pool, lambda _: self._drop(key))
             starts = self._thread is None
             if starts:
                 self._thread = threading.Thread(

@@ -4,8 +4,8 @@ There is a thread for each job that is running, and none that nobody needs: a th
 a job finds all others busy, and ends after it was idle for a while. All are daemons, since a driver
 that hangs must not keep the interpreter from exiting.
 
-A job may be submitted from anywhere, also from a finalizer that interrupts this very code in the same
-thread. So the lock is reentrant, and the queue is `SimpleQueue`, whose `put` is too.
+A job may be submitted from anywhere, also from a finalizer that interrupts this very code in the
+same thread. So the lock is reentrant, and the queue is `SimpleQueue`, whose `put` is too.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Workers:
 
     Args:
         name: The pool's name, for those of the threads.
-        limit: The most threads at a time. What is beyond waits for a thread: with a driver that hangs
-            for ever, abandoned jobs must not pile up threads.
+        limit: The most threads at a time. What is beyond waits for a thread: with a driver that
+            hangs for ever, abandoned jobs must not pile up threads.
         inline: Run each job in the thread that submits it, for tests.
     """
 

@@ -17,7 +17,7 @@ from millpond import drivers
 from millpond.drivers import Dbapi, Driver, redact
 from millpond.errors import PoolConfigError
 
-PASSWORD = "hunter2"  # noqa: S105
+PASSWORD = "hunter2"
 KNOWN = "postgres, postgresql, postgresql+psycopg, sqlite"
 
 

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from millpond._core import ManualClock
-
     from fakes import FakeDatabase
     from helpers import MakePool
+    from millpond._core import ManualClock
 
 
 def test_a_passing_failure_is_tried_again_for_whoever_waits(

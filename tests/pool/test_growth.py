@@ -11,10 +11,9 @@ import millpond
 from helpers import eventually, in_thread, pass_time, together, waiting, waiting_in_order
 
 if TYPE_CHECKING:
-    from millpond._core import ManualClock
-
     from fakes import FakeDatabase
     from helpers import MakePool
+    from millpond._core import ManualClock
 
 
 def test_a_new_pool_without_min_size_opens_nothing(

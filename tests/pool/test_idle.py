@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from helpers import pass_time
 
 if TYPE_CHECKING:
-    from millpond._core import ManualClock
-
     from fakes import FakeDatabase
     from helpers import MakePool
+    from millpond._core import ManualClock
 
 
 def test_an_idle_connection_is_closed_after_idle_timeout_and_not_before(

@@ -12,10 +12,9 @@ import pytest
 from helpers import eventually, in_thread, pass_time
 
 if TYPE_CHECKING:
-    from millpond._core import ManualClock
-
     from fakes import FakeDatabase
     from helpers import MakePool
+    from millpond._core import ManualClock
 
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -9,10 +9,9 @@ import pytest
 from helpers import in_thread, pass_time
 
 if TYPE_CHECKING:
-    from millpond._core import ManualClock
-
     from fakes import FakeDatabase
     from helpers import MakePool
+    from millpond._core import ManualClock
 
 
 def test_an_idle_connection_retires_at_the_end_of_its_life(

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from millpond._core import ManualClock
 
 import millpond
 from fakes import FakeConnection, FakeDatabase
+from millpond._core import ManualClock
 
 IDLE_TIMEOUT = 60.0
 LIFETIME = 1000.0

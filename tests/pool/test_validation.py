@@ -13,10 +13,9 @@ from fakes import FakeConnection, OperationalError
 from helpers import eventually, in_thread, pass_time, together, waiting
 
 if TYPE_CHECKING:
-    from millpond._core import ManualClock
-
     from fakes import FakeDatabase
     from helpers import MakePool
+    from millpond._core import ManualClock
 
 PING = {"validate": FakeConnection.ping}
 

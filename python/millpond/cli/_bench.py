@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -28,6 +29,7 @@ Without options it uses a temporary SQLite file and takes two seconds for each p
 _N = TypeVar("_N", int, float)
 
 _CHECKING = 10.0
+_SPRINT = 0.5
 
 _DB = "'--db' (or DATABASE_URL)"
 
@@ -63,13 +65,14 @@ def bench(
         typer.Option(parser=_number(int, 1, 1000), metavar="N", help="Connections in the pool."),
     ] = Workload.size,
     hold: Annotated[
-        float,
+        float | None,
         typer.Option(
             parser=_number(float, 0.0, 60.0),
             metavar="SECONDS",
-            help="How long each connection is held; 0 for no time.",
+            help="How long each connection is held; 0 for no time. "
+            f"The default is {Workload.hold:g}, and then a short run with 0.",
         ),
-    ] = Workload.hold,
+    ] = None,
     seconds: Annotated[
         float,
         typer.Option(
@@ -104,21 +107,30 @@ def bench(
         typer.BadParameter: An option's value is not allowed. The message names both, and what is.
         typer.Exit: With 1 if the database can't be reached, or millpond itself had an error.
     """
-    if hold > seconds:
+    if hold is not None and hold > seconds:
         message = f"{hold:g} is longer than --seconds; allowed: 0 to {seconds:g}"
         raise typer.BadParameter(message, param_hint="'--hold'")
     chosen = (MILLPOND, *_chosen(peers))
-    workload = Workload(threads, size, hold, seconds)
+    workloads = _workloads(Workload(threads, size, seconds=seconds), hold)
     with ExitStack() as stack:
         database = _database(db, stack)
         _check(database)
-        report = _compare_with_progress(database, workload, chosen)
+        report = _compare_with_progress(database, workloads, chosen)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2))
     else:
         print_report(Console(), report)
-    if not report.outcomes[0].is_clean:
+    if not all(run.outcomes[0].is_clean for run in report.runs):
         raise typer.Exit(1)
+
+
+def _workloads(default: Workload, hold: float | None) -> list[Workload]:
+    if hold is not None:
+        return [replace(default, hold=hold)]
+    # While connections are held, nothing gets more through than size / hold: what differs is who
+    # waits. Without a hold it is how much gets through.
+    held = replace(default, hold=min(default.hold, default.seconds))
+    return [held, replace(default, hold=0.0, seconds=min(default.seconds, _SPRINT))]
 
 
 def _chosen(names: str) -> list[Peer]:
@@ -154,7 +166,9 @@ def _check(database: Database) -> None:
         raise typer.Exit(1) from None
 
 
-def _compare_with_progress(database: Database, workload: Workload, peers: Sequence[Peer]) -> Report:
+def _compare_with_progress(
+    database: Database, workloads: Sequence[Workload], peers: Sequence[Peer]
+) -> Report:
     console = Console(stderr=True)
     # Without its own refresh thread: that would compete with the threads that are measured.
     with Progress(
@@ -166,11 +180,11 @@ def _compare_with_progress(database: Database, workload: Workload, peers: Sequen
         auto_refresh=False,
         disable=not console.is_terminal,
     ) as progress:
-        working = [peer for peer in peers if peer.fits(database)]
-        task = progress.add_task("", total=len(working) * workload.seconds)
+        working = sum(peer.fits(database) for peer in peers)
+        task = progress.add_task("", total=working * sum(each.seconds for each in workloads))
 
-        def show(peer: Peer, elapsed: float) -> None:
-            done = working.index(peer) * workload.seconds + min(elapsed, workload.seconds)
-            progress.update(task, description=peer.title, completed=done, refresh=True)
+        def show(peer: Peer, seconds: float) -> None:
+            progress.update(task, description=peer.title, advance=seconds, refresh=True)
 
-        return compare(database, workload, peers, show)
+        runs = tuple(compare(database, workload, peers, show) for workload in workloads)
+        return Report(database, runs)

@@ -1,4 +1,4 @@
-"""One workload on millpond and on every peer, one after the other.
+"""A workload on millpond and on every peer, one after the other.
 
 Whatever a pool does, the comparison goes on: an error, or a call that never returns, becomes that
 pool's result.
@@ -15,7 +15,7 @@ from millpond.cli._machine import machine
 from millpond.cli._peers import Handle, Peer
 from millpond.cli._workload import Measurement, Workload, measure, warm_up
 
-__all__ = ["Outcome", "Report", "compare"]
+__all__ = ["Outcome", "Report", "Run", "compare"]
 
 _OPENING = 5.0
 """Seconds that a pool may take to open all its connections."""
@@ -53,25 +53,26 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Report:
-    """All outcomes of one workload on one database, millpond's first."""
+class Run:
+    """All outcomes of one workload, millpond's first."""
 
     workload: Workload
-    database: Database
     outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All runs on one database."""
+
+    database: Database
+    runs: tuple[Run, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints. Durations are seconds."""
         return {
             "machine": machine(),
             "database": self.database.title,
-            "workload": {
-                "threads": self.workload.threads,
-                "size": self.workload.size,
-                "hold": self.workload.hold,
-                "seconds": self.workload.seconds,
-            },
-            "pools": [_as_dict(outcome) for outcome in self.outcomes],
+            "runs": [_run_as_dict(run) for run in self.runs],
         }
 
 
@@ -79,15 +80,15 @@ def compare(
     database: Database,
     workload: Workload,
     peers: Sequence[Peer],
-    on_tick: Callable[[Peer, float], None] = lambda _peer, _elapsed: None,
-) -> Report:
+    on_tick: Callable[[Peer, float], None] = lambda _peer, _seconds: None,
+) -> Run:
     """Put ``peers`` through ``workload``, one after the other.
 
     Args:
         database: Where.
         workload: What.
         peers: Who. One that is not installed, or can't talk to this database, is listed as such.
-        on_tick: Called a few times per second with the pool at work and the seconds it has worked.
+        on_tick: Called a few times per second with the pool at work and the seconds since the last.
 
     Returns:
         An outcome for each of ``peers``, in their order.
@@ -96,9 +97,9 @@ def compare(
     def outcome_of(peer: Peer) -> Outcome:
         if not peer.fits(database):
             return Outcome(peer)
-        return _put_to_work(peer, database, workload, lambda elapsed: on_tick(peer, elapsed))
+        return _put_to_work(peer, database, workload, lambda seconds: on_tick(peer, seconds))
 
-    return Report(workload, database, tuple(outcome_of(peer) for peer in peers))
+    return Run(workload, tuple(outcome_of(peer) for peer in peers))
 
 
 def _put_to_work(
@@ -122,6 +123,18 @@ def _put_to_work(
         # A pool that hangs or fails here has shown what it is already.
         with suppress(Exception):
             in_time(handle.close, GRACE)
+
+
+def _run_as_dict(run: Run) -> dict[str, Any]:
+    return {
+        "workload": {
+            "threads": run.workload.threads,
+            "size": run.workload.size,
+            "hold": run.workload.hold,
+            "seconds": run.workload.seconds,
+        },
+        "pools": [_as_dict(outcome) for outcome in run.outcomes],
+    }
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:

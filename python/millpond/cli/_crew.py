@@ -50,7 +50,7 @@ def run_crew(
     loop: Callable[[int, threading.Event], None],
     threads: int,
     seconds: float,
-    on_tick: Callable[[float], None] = lambda _elapsed: None,
+    on_tick: Callable[[float], None] = lambda _seconds: None,
 ) -> tuple[float, list[int]]:
     """Run ``loop(index, stop)`` in ``threads`` threads at once until ``seconds`` have passed.
 
@@ -58,7 +58,7 @@ def run_crew(
         loop: Works until ``stop`` is set.
         threads: How many run it, with the indices 0 to ``threads - 1``.
         seconds: How long before ``stop`` is set.
-        on_tick: Called a few times per second with the seconds that have passed.
+        on_tick: Called a few times per second with the seconds since the last time.
 
     Returns:
         The seconds between start and stop, and the indices that had not come back ``GRACE`` later.
@@ -85,9 +85,11 @@ def run_crew(
 
 
 def _watch(started: float, seconds: float, on_tick: Callable[[float], None]) -> None:
-    while (left := started + seconds - time.perf_counter()) > 0:
+    now = started
+    while (left := started + seconds - now) > 0:
         time.sleep(min(left, _TICK))
-        on_tick(time.perf_counter() - started)
+        before, now = now, time.perf_counter()
+        on_tick(now - before)
 
 
 def _join(crew: list[threading.Thread]) -> list[int]:

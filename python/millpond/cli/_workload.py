@@ -120,7 +120,7 @@ def warm_up(handle: Handle, size: int) -> None:
 def measure(
     handle: Handle,
     workload: Workload,
-    on_tick: Callable[[float], None] = lambda _elapsed: None,
+    on_tick: Callable[[float], None] = lambda _seconds: None,
 ) -> Measurement:
     """Run ``workload`` on an open pool, and return what happened; errors and hanging included."""
     logs = [_Log() for _ in range(workload.threads)]

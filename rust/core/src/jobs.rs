@@ -169,7 +169,45 @@ impl<T, W: Waker> Core<T, W> {
         true
     }
 
-    /// Has the owner in `from` close its connection (T10, T12).
+    /// Moves a connection from above the limit of a pool that became smaller to a place below it.
+    ///
+    /// False when there is no room below, or the owner lost the connection.
+    fn move_down(&self, claim: Claim, from: State, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        let staying = self.count(|state| !matches!(state, State::Empty | State::Closing));
+        if staying > self.max_size.load(Relaxed) as usize {
+            return false;
+        }
+        let places = self.within_limit();
+        let Some((target, (index, place))) =
+            places.into_iter().find_map(|place| Some((place.1.reserve()?, place)))
+        else {
+            return false;
+        };
+        let slot = self.slots.get(claim.slot);
+        let identity = slot.identity();
+        let target = Claim { slot: index, generation: target };
+        let Some((closing, Some(value))) = slot.begin_close(claim.generation, from) else {
+            self.abandon(target, now, effects);
+            return false;
+        };
+        let emptied = Claim { generation: closing, ..claim };
+        let Some(generation) = place.begin_fill(target.generation) else {
+            // An eviction came in between, and means this connection too.
+            self.abandon(target, now, effects);
+            self.close(emptied, Some(value), Reason::Evicted, now, effects);
+            return true;
+        };
+        // SAFETY: `begin_fill` gave us the place, and only `publish` below gives it up.
+        unsafe { place.put(value, identity) };
+        place.record.follow(&slot.record);
+        place.record.released_at.store(now, Relaxed);
+        place.record.proven_at.store(now, Relaxed);
+        self.closed(emptied, now, effects);
+        self.publish(Claim { generation, ..target }, now, effects);
+        true
+    }
+
+    /// Has the owner in `from` close its connection (T10, T12), or move it where it may stay.
     pub(crate) fn retire(
         &self,
         claim: Claim,
@@ -178,6 +216,9 @@ impl<T, W: Waker> Core<T, W> {
         now: Ticks,
         effects: &mut Effects<T, W>,
     ) -> bool {
+        if reason == Reason::Shrunk && self.move_down(claim, from, now, effects) {
+            return true;
+        }
         let slot = self.slots.get(claim.slot);
         let Some((generation, value)) = slot.begin_close(claim.generation, from) else {
             return false;

@@ -80,6 +80,16 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Takes over what belongs to a connection that moved here.
+    pub(crate) fn follow(&self, other: &Self) {
+        self.uses.store(other.uses.load(Relaxed), Relaxed);
+        self.opened_at.store(other.opened_at.load(Relaxed), Relaxed);
+        self.expires_at.store(other.expires_at.load(Relaxed), Relaxed);
+        self.sampled_from.store(0, Relaxed);
+    }
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 #[repr(align(128))]

@@ -72,12 +72,14 @@ impl ManualClock {
         Self { nanos: Arc::new(AtomicU64::new(1_000 * 1_000_000_000)) }
     }
 
+    /// Let some seconds pass.
     fn advance(&self, seconds: f64) -> PyResult<()> {
         let step = ticks(Some(seconds))?;
         self.nanos.fetch_add(step * NANOS_PER_TICK, SeqCst);
         Ok(())
     }
 
+    /// Return the time in seconds, of no particular origin.
     fn now(&self) -> f64 {
         Duration::from_nanos(self.nanos.load(SeqCst)).as_secs_f64()
     }

@@ -211,16 +211,20 @@ struct Definitions(UnsafeCell<[PyMethodDef; 5]>);
 unsafe impl Sync for Definitions {}
 
 static DEFINITIONS: Definitions = Definitions(UnsafeCell::new([
-    keywords(c"acquire", c"acquire($self, *, timeout=None)\n--\n\nSee the stub.", acquire_),
+    keywords(
+        c"acquire",
+        c"acquire($self, *, timeout=None)\n--\n\nAcquire a connection, waiting for one if all are in use.",
+        acquire_,
+    ),
     PyMethodDef {
         ml_name: c"release".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: release_ },
         ml_flags: ffi::METH_O,
-        ml_doc: c"release($self, connection, /)\n--\n\nSee the stub.".as_ptr(),
+        ml_doc: c"release($self, connection, /)\n--\n\nGive a connection back, for the next caller to use.".as_ptr(),
     },
     keywords(
         c"connection",
-        c"connection($self, *, timeout=None)\n--\n\nSee the stub.",
+        c"connection($self, *, timeout=None)\n--\n\nLend a connection for the time of a ``with`` block.",
         connection_,
     ),
     PyMethodDef {

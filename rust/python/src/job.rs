@@ -29,7 +29,7 @@ enum Kind {
     Close,
 }
 
-/// See the head of this file.
+/// The right and the duty to open, check or close one connection, for a worker thread.
 #[pyclass(frozen, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -111,21 +111,25 @@ impl Kind {
 
 #[pymethods]
 impl Job {
+    /// What is to be done.
     #[getter]
     fn kind(&self) -> &'static str {
         self.kind.name()
     }
 
+    /// The connection to check or to close, ``None`` if there is none.
     #[getter]
     fn connection(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.connection.as_ref().map(|connection| connection.clone_ref(py))
     }
 
+    /// Why it is closed, as a key of `PoolStats.closed`.
     #[getter]
     fn reason(&self) -> Option<&'static str> {
         self.reason.map(Reason::name)
     }
 
+    /// The number of the connection's place in the pool.
     #[getter]
     fn slot(&self) -> u32 {
         self.claim.slot
@@ -138,14 +142,14 @@ impl Job {
         Ok(inner.id == self.inside && inner.core.is_current(self.claim))
     }
 
-    /// Calls a hook of the pool, marking the thread so that the hook can't wait for its own pool.
-    #[pyo3(signature = (function, *args))]
+    /// Call a hook of the pool, marking the thread so that it can't wait for its own pool.
+    #[pyo3(signature = (function, /, *args))]
     fn call(&self, function: &Bound<'_, PyAny>, args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
         let _guard = InHook::of(self.inside);
         function.call1(args.clone()).map(Bound::unbind)
     }
 
-    /// Ends an open job with a connection. False when nobody wants it: the caller closes it.
+    /// End an open job with a connection. False when nobody wants it: the caller closes it.
     fn filled(
         &self,
         connection: &Bound<'_, PyAny>,
@@ -167,7 +171,7 @@ impl Job {
         Ok(matches!(kept, Some(Ok(()))))
     }
 
-    /// Ends an open job without a connection. False when the job had been given up on before.
+    /// End an open job without a connection. False when the job had been given up on before.
     fn open_failed(&self, py: Python<'_>, retry_in: f64, pause: bool) -> PyResult<bool> {
         let retry_in = ticks(Some(retry_in))?;
         let ours = self.end(py, |inner, now, todo| {
@@ -176,17 +180,17 @@ impl Job {
         Ok(ours.unwrap_or(false))
     }
 
-    /// Ends a check job: the connection is alive.
+    /// End a check job: the connection is alive.
     fn passed(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py, |inner, now, todo| inner.core.check_passed(self.claim, now, todo)).map(drop)
     }
 
-    /// Ends a check job: the connection is not alive.
+    /// End a check job: the connection is not alive.
     fn failed(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py, |inner, now, todo| inner.core.check_failed(self.claim, now, todo)).map(drop)
     }
 
-    /// Ends a close job.
+    /// End a close job.
     fn closed(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py, |inner, now, todo| inner.core.closed(self.claim, now, todo)).map(drop)
     }

@@ -18,7 +18,7 @@ const FREE: u8 = 0;
 const BUSY: u8 = 1;
 const HELD: u8 = 2;
 
-/// A connection that is acquired when the block begins and released when it ends.
+/// What `connection()` returns: a connection for the time of a ``with`` block.
 #[pyclass(frozen, weakref, generic, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct Lease {

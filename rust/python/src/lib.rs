@@ -36,7 +36,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Keeps an object for ever: after a fork, what belongs to the parent must never be finalized.
+/// Keep an object for ever: after a fork, what belongs to the parent is never finalized.
 #[pyfunction]
 fn leak(object: Bound<'_, PyAny>) {
     std::mem::forget(object);
@@ -53,7 +53,7 @@ fn refuse_subinterpreter() -> PyResult<()> {
     }
 }
 
-/// No thread needs the interpreter's global lock for calling into this module.
+// No thread needs the interpreter's global lock for calling into this module.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;

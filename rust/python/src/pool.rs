@@ -20,7 +20,7 @@ use crate::{acquire, release, snapshot, thread};
 
 pub(crate) type Todo = Effects<Connection, Waiter>;
 
-/// The engine of one pool, as Python sees it.
+/// The engine of one pool; `millpond.Pool` extends it.
 #[pyclass(frozen, subclass, weakref, generic, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct CorePool {
@@ -154,6 +154,7 @@ impl Detail for &Bound<'_, PyAny> {
     }
 }
 
+// The doc comments here are Python's: the first lines of the docstrings in `_core.pyi`.
 #[pymethods]
 impl CorePool {
     #[new]
@@ -195,28 +196,36 @@ impl CorePool {
         acquire::acquire(slf, timeout).map(|(_, connection)| connection)
     }
 
+    /// Acquire an idle connection, or return ``None`` at once if there is none.
     fn try_acquire(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
         Ok(acquire::try_acquire(slf)?.map(|(_, connection)| connection))
     }
 
+    /// Give a connection back that nobody should use again: it is closed.
+    #[pyo3(signature = (connection, /))]
     fn discard(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
         release::discard(slf, connection)
     }
 
+    /// Take a connection out of the pool for good: it is the caller's to use and to close.
+    #[pyo3(signature = (connection, /))]
     fn detach(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
         release::detach(slf, connection)
     }
 
+    /// Replace all connections: close the idle ones now, the others when they are released.
     fn evict(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::open(slf)?;
         Self::with_core(slf, |inner, now, todo| inner.core.evict(now, todo))
     }
 
+    /// Keep all callers waiting until `resume`, even if connections are idle.
     fn suspend(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::open(slf)?.core.suspend();
         Ok(())
     }
 
+    /// Serve callers again, those first who waited the longest.
     fn resume(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::open(slf)?;
         Self::with_core(slf, |inner, now, todo| inner.core.resume(now, todo))
@@ -266,21 +275,25 @@ impl CorePool {
         Ok(snapshot::counts(self.started()?))
     }
 
+    /// Whether the pool was closed.
     #[getter]
     fn closed(&self) -> PyResult<bool> {
         Ok(self.started()?.core.is_closed())
     }
 
+    /// Whether callers are kept waiting by `suspend`.
     #[getter]
     fn suspended(&self) -> PyResult<bool> {
         Ok(self.started()?.core.is_suspended())
     }
 
+    /// The connections to keep open, idle or in use.
     #[getter]
     fn min_size(&self) -> PyResult<u32> {
         Ok(self.started()?.core.sizes().0)
     }
 
+    /// The connections to have at the most.
     #[getter]
     fn max_size(&self) -> PyResult<u32> {
         Ok(self.started()?.core.sizes().1)

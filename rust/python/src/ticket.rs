@@ -10,8 +10,10 @@ use crate::acquire;
 use crate::pool::{CorePool, Todo};
 use crate::wait::{Mailbox, News, Waiter};
 
-/// One callback's place in the queue. When the callback was called, `claim` has the connection;
-/// `cancel`, or dropping the ticket, gives the place or the connection back.
+/// The place in the queue of a caller that does not block its thread.
+///
+/// When its callback was called, `claim` has the connection; `cancel`, or dropping the ticket, gives
+/// the place or the connection back.
 #[pyclass(frozen, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct Ticket {
@@ -62,7 +64,7 @@ impl Ticket {
 
 #[pymethods]
 impl Ticket {
-    /// The connection, or `None` while the caller has to wait on.
+    /// Return the connection, or ``None`` while the caller has to wait on.
     fn claim(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let pool = self.pool.bind(py);
         let inner = pool.get().started()?;
@@ -81,7 +83,7 @@ impl Ticket {
         }
     }
 
-    /// Gives the place in the queue back, or the connection that was granted and not claimed.
+    /// Give the place in the queue back, or the connection that was granted and not claimed.
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         self.give_back(py)
     }

@@ -1,0 +1,302 @@
+"""The seam: what the extension module `millpond._core` offers to Python.
+
+The code is Rust, so the documentation is here: at run time there is only the first line of each
+docstring. stubtest compares the signatures, and `tests/test_public_api.py` these first lines.
+"""
+
+from collections.abc import Callable, Mapping
+from types import GenericAlias
+from typing import Any, Final, Generic, Literal, TypeVar, final
+
+from typing_extensions import disjoint_base
+
+__all__ = ["MAX_SIZE", "CorePool", "Job", "Lease", "ManualClock", "Ticket", "leak"]
+
+_C = TypeVar("_C")
+_C_co = TypeVar("_C_co", covariant=True)
+
+MAX_SIZE: Final[int]
+
+@disjoint_base
+class CorePool(Generic[_C]):
+    """The engine of one pool; `millpond.Pool` extends it."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> CorePool[_C]: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def acquire(self, *, timeout: float | None = None) -> _C:
+        """Acquire a connection, waiting for one if all are in use.
+
+        Callers are served in the order in which they asked. May be called from any thread; while
+        it waits, others run. Ctrl-C ends the wait, and nothing is lost.
+
+        Args:
+            timeout: Seconds to wait. ``None``, the default, means the pool's ``acquire_timeout``; 0
+                does not wait; ``math.inf`` has no limit.
+
+        Returns:
+            The driver's own connection object. Give it to `release` or `discard` exactly once.
+
+        Raises:
+            PoolTimeout: No connection became free in time. ``__cause__`` is the driver's last
+                error, if the pool could not connect.
+            PoolExhausted: ``max_waiting`` callers are waiting already.
+            PoolClosed: The pool was closed, before or during the wait.
+            PoolConfigError: The timeout is not a number of seconds.
+            PoolError: A hook of this pool asked, and would have to wait for its own pool.
+            Exception: What ``on_acquire`` raised, or what connecting or ``configure`` raised when
+                another attempt would not help.
+        """
+
+    def try_acquire(self) -> _C | None:
+        """Acquire an idle connection, or return ``None`` at once if there is none.
+
+        It overtakes nobody who waits. If the pool may grow, a connection is opened for the next
+        attempt. May be called from any thread.
+
+        Returns:
+            The driver's own connection object, or ``None``.
+
+        Raises:
+            PoolClosed: The pool is closed.
+            PoolError: A hook of this pool asked, and no connection is idle.
+            Exception: What ``on_acquire`` raised.
+        """
+
+    def release(self, connection: _C, /) -> None:
+        """Give a connection back, for the next caller to use.
+
+        ``on_release`` and the reset run right here, in the calling thread, which need not be the
+        one that acquired. If one of them fails the connection is closed instead, which is logged
+        and no error of the caller. So is a connection that is too old, or whose pool was closed
+        meanwhile.
+
+        Args:
+            connection: What `acquire` or `try_acquire` returned.
+
+        Raises:
+            PoolError: It was released already, or it is no connection of this pool.
+        """
+
+    def discard(self, connection: _C, /) -> None:
+        """Give a connection back that nobody should use again: it is closed.
+
+        It is not reset. A worker closes it, and its place is free for a new one. May be called from
+        any thread.
+
+        Args:
+            connection: What `acquire` or `try_acquire` returned.
+
+        Raises:
+            PoolError: It was released already, or it is no connection of this pool.
+        """
+
+    def detach(self, connection: _C, /) -> None:
+        """Take a connection out of the pool for good: it is the caller's to use and to close.
+
+        Its place is free for a new one. May be called from any thread.
+
+        Args:
+            connection: What `acquire` or `try_acquire` returned.
+
+        Raises:
+            PoolError: It was released already, or it is no connection of this pool.
+        """
+
+    def connection(self, *, timeout: float | None = None) -> Lease[_C]:
+        """Lend a connection for the time of a ``with`` block.
+
+        It is acquired when the block begins and released when the block ends, also by an exception.
+        The block gets the driver's own connection object.
+
+        Args:
+            timeout: Seconds to wait when the block begins. ``None``, the default, means the pool's
+                ``acquire_timeout``; 0 does not wait; ``math.inf`` has no limit.
+
+        Returns:
+            A context manager, to be used once at a time.
+
+        Raises:
+            PoolConfigError: The timeout is not a number of seconds.
+        """
+
+    def evict(self) -> None:
+        """Replace all connections: close the idle ones now, the others when they are released.
+
+        Connections opened from now on are spared. Does not wait: workers close what is idle. May be
+        called from any thread.
+
+        Raises:
+            PoolClosed: The pool is closed.
+        """
+
+    def suspend(self) -> None:
+        """Keep all callers waiting until `resume`, even if connections are idle.
+
+        Connections in use are not touched, and their release works as ever. Waiting callers time
+        out as ever. May be called from any thread, and again.
+
+        Raises:
+            PoolClosed: The pool is closed.
+        """
+
+    def resume(self) -> None:
+        """Serve callers again, those first who waited the longest.
+
+        May be called from any thread, and without a `suspend` before.
+
+        Raises:
+            PoolClosed: The pool is closed.
+        """
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool was closed."""
+
+    @property
+    def suspended(self) -> bool:
+        """Whether callers are kept waiting by `suspend`."""
+
+    @property
+    def min_size(self) -> int:
+        """The connections to keep open, idle or in use."""
+
+    @property
+    def max_size(self) -> int:
+        """The connections to have at the most."""
+
+    # What `Pool` builds on.
+    def _start(self, options: Mapping[str, Any], main_thread: int) -> None: ...
+    def _after_fork(self, main_thread: int) -> None: ...
+    def _resize(self, min_size: int, max_size: int) -> None: ...
+    def _warm_up(self) -> None: ...
+    def _shut(self) -> bool: ...
+    def _advance(self) -> float | None: ...
+    def _register_waiter(self, callback: Callable[[], object]) -> Ticket: ...
+    def _fail_oldest(self, error: BaseException) -> bool: ...
+    def _snapshot(self) -> dict[str, Any]: ...
+    def _counts(self) -> tuple[int, int, int]: ...
+
+@final
+class Lease(Generic[_C_co]):
+    """What `connection()` returns: a connection for the time of a ``with`` block.
+
+    It can be used again after its block has ended. If it is garbage collected before, its
+    connection is closed, with a ``ResourceWarning``.
+    """
+
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def __enter__(self) -> _C_co:
+        """Acquire the connection.
+
+        Returns:
+            The driver's own connection object.
+
+        Raises:
+            PoolTimeout: No connection became free in time.
+            PoolExhausted: ``max_waiting`` callers are waiting already.
+            PoolClosed: The pool was closed, before or during the wait.
+            PoolError: The lease is entered already, or a hook of its own pool would have to wait.
+        """
+
+    def __exit__(self, /, *args: object) -> None:
+        """Release the connection.
+
+        Raises:
+            PoolError: The lease is not entered, or the connection was released inside the block.
+        """
+
+@final
+class Job:
+    """The right and the duty to open, check or close one connection, for a worker thread.
+
+    A job ends with one of its methods. One that is dropped without gives its slot up by itself.
+    """
+
+    @property
+    def kind(self) -> Literal["open", "check", "close"]:
+        """What is to be done."""
+
+    @property
+    def connection(self) -> Any:  # noqa: ANN401  that of any driver
+        """The connection to check or to close, ``None`` if there is none."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is closed, as a key of `PoolStats.closed`."""
+
+    @property
+    def slot(self) -> int:
+        """The number of the connection's place in the pool."""
+
+    @property
+    def current(self) -> bool:
+        """Whether the job still has its slot: not given up on, and not of another process."""
+
+    def call(self, function: Callable[..., Any], /, *args: object) -> Any:  # noqa: ANN401
+        """Call a hook of the pool, marking the thread so that it can't wait for its own pool."""
+
+    def filled(self, connection: object, reset: object, seconds: float) -> bool:
+        """End an open job with a connection. False when nobody wants it: the caller closes it.
+
+        Args:
+            connection: The new connection.
+            reset: How it is reset: ``None``, the name of its method, or a callable that takes it.
+            seconds: How long it took to open.
+
+        Raises:
+            ValueError: The connection is in the pool already.
+        """
+
+    def open_failed(self, retry_in: float, pause: bool) -> bool:
+        """End an open job without a connection. False when it had been given up on before.
+
+        Args:
+            retry_in: Seconds until the next attempt.
+            pause: Whether the attempts of others wait as long.
+        """
+
+    def passed(self) -> None:
+        """End a check job: the connection is alive."""
+
+    def failed(self) -> None:
+        """End a check job: the connection is not alive."""
+
+    def closed(self) -> None:
+        """End a close job."""
+
+@final
+class Ticket:
+    """The place in the queue of a caller that does not block its thread.
+
+    Its callback is called when there is news, by whatever thread brings it. Dropped, it gives the
+    place or the connection back.
+    """
+
+    def claim(self) -> Any | None:  # noqa: ANN401  the connection of any driver
+        """Return the connection, or ``None`` while the caller has to wait on.
+
+        Raises:
+            PoolClosed: The pool was closed.
+            Exception: What connecting raised.
+        """
+
+    def cancel(self) -> None:
+        """Give the place in the queue back, or the connection that was granted and not claimed."""
+
+@final
+class ManualClock:
+    """A clock that stands still until it is told to go on, for tests."""
+
+    def __new__(cls) -> ManualClock: ...
+    def advance(self, seconds: float) -> None:
+        """Let some seconds pass.
+
+        Raises:
+            ValueError: They are negative, or too many.
+        """
+
+    def now(self) -> float:
+        """Return the time in seconds, of no particular origin."""
+
+def leak(object: object) -> None:  # noqa: A002
+    """Keep an object for ever: after a fork, what belongs to the parent is never finalized."""
