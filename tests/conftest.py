@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import sys
 import sysconfig
@@ -15,14 +16,18 @@ from fakes import FakeDatabase
 from helpers import eventually, threads_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import millpond
     from helpers import MakePool
     from millpond._core import ManualClock
 
-# No test may hang the run. The stacks of all threads are printed before the process is ended.
+# No test may hang the run. The stacks of all threads are printed before the process is ended: by
+# pytest-timeout, and if it never gets the GIL to do so, by a C thread that does not need it.
 SECONDS_PER_TEST = 60
+SECONDS_OF_GRACE = 15
+
+stderr = pytest.StashKey[int]()
 
 MARKERS = {
     "slow": "takes seconds; left out by -m 'not slow'",
@@ -33,19 +38,44 @@ MARKERS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers."""
+    """Register the markers, and keep the terminal's standard error for the watchdog."""
+    config.stash[stderr] = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ else os.dup(2)
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def seconds_for(item: pytest.Item) -> float:
+    """Say how long a test may take."""
+    extra = how_long_to_stress() if item.get_closest_marker("stress") else 0.0
+    return SECONDS_PER_TEST + extra
+
+
+def how_long_to_stress() -> float:
+    """Give MILLPOND_STRESS_SECONDS, 3 by default."""
+    with contextlib.suppress(ValueError):
+        return float(os.environ.get("MILLPOND_STRESS_SECONDS", ""))
+    return 3.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its time limit, and mark those that use a server."""
     for item in items:
-        if item.get_closest_marker("timeout") is None:
-            # The thread method: a signal would have to wait for a main thread that hangs in Rust.
-            item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST, method="thread"))
+        # The thread method: a signal would have to wait for a main thread that hangs in Rust.
+        item.add_marker(pytest.mark.timeout(seconds_for(item), method="thread"))
         if "postgres_url" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.server)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let the watchdog look after a test; the fixtures of the session are in it as well."""
+    faulthandler.dump_traceback_later(
+        seconds_for(item) + SECONDS_OF_GRACE, exit=True, file=item.config.stash[stderr]
+    )
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_report_header() -> str:
@@ -113,7 +143,5 @@ def fast_switching() -> Iterator[None]:
 
 @pytest.fixture
 def stress_seconds() -> float:
-    """Say how long a stress test runs: MILLPOND_STRESS_SECONDS, 3 by default."""
-    with contextlib.suppress(ValueError):
-        return float(os.environ.get("MILLPOND_STRESS_SECONDS", ""))
-    return 3.0
+    """Say how long a stress test runs."""
+    return how_long_to_stress()

@@ -44,6 +44,17 @@ def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> No
         pause.wait(0.001)
 
 
+def remains(predicate: Callable[[], object], seconds: float = 0.1) -> bool:
+    """Tell whether `predicate()` is true, and still is after a moment in which others could act."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        if not predicate():
+            return False
+        pause.wait(0.005)
+    return True
+
+
 class Running(Generic[T]):
     """A call that goes on in a thread of its own: a daemon, so it can be left behind."""
 

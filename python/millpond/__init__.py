@@ -3,6 +3,8 @@
 See `Pool`, and the README for a first look.
 """
 
+import logging
+
 from millpond import presets
 from millpond._core import Lease
 from millpond._pool import Pool
@@ -30,3 +32,6 @@ __all__ = [
     "__version__",
     "presets",
 ]
+
+# Quiet unless the application configures logging: what a pool tells is told under "millpond.pool".
+logging.getLogger("millpond").addHandler(logging.NullHandler())

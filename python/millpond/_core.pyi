@@ -6,14 +6,14 @@ docstring. stubtest compares the signatures, and `tests/test_public_api.py` thes
 
 from collections.abc import Callable, Mapping
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, TypeVar, final
+from typing import Any, Final, Generic, Literal, final
 
-from typing_extensions import disjoint_base
+from typing_extensions import TypeVar, disjoint_base
 
 __all__ = ["MAX_SIZE", "CorePool", "Job", "Lease", "ManualClock", "Ticket", "leak"]
 
-_C = TypeVar("_C")
-_C_co = TypeVar("_C_co", covariant=True)
+_C = TypeVar("_C", default=Any)
+_C_co = TypeVar("_C_co", default=Any, covariant=True)
 
 MAX_SIZE: Final[int]
 
@@ -248,7 +248,7 @@ class Job:
         """
 
     def open_failed(self, retry_in: float, pause: bool) -> bool:
-        """End an open job without a connection. False when it had been given up on before.
+        """End an open job without a connection. False when the job had been given up on before.
 
         Args:
             retry_in: Seconds until the next attempt.

@@ -165,4 +165,3 @@ def _farewell(pool: Pool[Any], job: Job, connection: Any) -> None:  # noqa: ANN4
 
 def _extra(pool: Pool[Any], event: str) -> dict[str, str]:
     return {"pool": pool.name, "event": event}
-

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from millpond import _jobs, _lifecycle, _messages, _stats, drivers, errors
 from millpond._config import VALIDATION_TIMEOUT, PoolConfig, check_timeout
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Self
 
+    from typing_extensions import TypeVar
+
     from millpond._core import Job, ManualClock
 
-C = TypeVar("C")
+    # Without a default, `Pool("postgresql://...")` would not be enough for a type checker.
+    C = TypeVar("C", default=Any)
+else:
+    from typing import TypeVar  # which has no defaults before Python 3.13
+
+    C = TypeVar("C")
 
 logger = logging.getLogger("millpond.pool")
 

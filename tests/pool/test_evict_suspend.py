@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import millpond
-from helpers import eventually, in_thread, together, waiting, waiting_in_order
+from helpers import eventually, in_thread, remains, together, waiting, waiting_in_order
 
 if TYPE_CHECKING:
     from fakes import FakeDatabase
@@ -68,6 +68,25 @@ def test_evict_applies_to_a_connection_that_is_being_opened(
     eventually(lambda: driver.connections[0].closed)
 
     assert pool.acquire() is not driver.connections[0]
+
+
+def test_what_is_evicted_while_it_is_opened_keeps_its_place_until_it_is_closed(
+    make_pool: MakePool, driver: FakeDatabase
+) -> None:
+    """Else there would be more connections than `max_size`, and the server may refuse them."""
+    connecting, closing = driver.hang("connect", times=1), driver.hang("close", times=1)
+    pool = make_pool(max_size=1)
+    waiter = waiting(pool)
+    eventually(lambda: connecting.arrived == 1)
+
+    pool.evict()
+    connecting.release()
+
+    eventually(lambda: closing.arrived == 1 or waiter.done)
+    assert remains(lambda: driver.underway == 1)
+    closing.release()
+    assert waiter.result() is not None
+    assert driver.peak_underway == 1
 
 
 def test_ten_threads_that_evict_close_each_connection_once(

@@ -81,13 +81,17 @@ class Stress:
         elif fate < 0.6:
             threading.Event().wait(dice.uniform(0, 0.001))
 
+    def pause(self) -> None:
+        self.pool.suspend()
+        self.pool.resume()
+
     def disturb(self, dice: random.Random) -> None:
         """Do to the pool what its owner may do at any time."""
         largest = dice.randint(1, LARGEST)
         disturbances: list[Callable[[], Any]] = [
             self.pool.evict,
             lambda: self.pool.resize(min_size=dice.randint(0, largest), max_size=largest),
-            lambda: (self.pool.suspend(), self.pool.resume()),
+            self.pause,
             lambda: self.database.fail_next(OperationalError("no"), at="rollback"),
             lambda: self.database.fail_next(OperationalError("no"), at="close"),
             self.database.kill_all,
@@ -127,11 +131,8 @@ class Stress:
 
 @pytest.mark.usefixtures("fast_switching")
 @pytest.mark.parametrize("policy", ["fair", "throughput"])
-def test_whatever_happens_at_once_the_books_balance(
-    policy: str, stress_seconds: float, request: pytest.FixtureRequest
-) -> None:
+def test_whatever_happens_at_once_the_books_balance(policy: str, stress_seconds: float) -> None:
     """Scenario 42."""
-    request.node.add_marker(pytest.mark.timeout(stress_seconds + 120))
     stress = Stress(policy)
     pool, database = stress.pool, stress.database
 

@@ -11,7 +11,7 @@ import pytest
 
 import millpond
 from fakes import OperationalError
-from helpers import eventually, in_thread, waiting
+from helpers import eventually, in_thread, lines_of, waiting
 
 if TYPE_CHECKING:
     from fakes import FakeDatabase
@@ -127,6 +127,54 @@ def test_a_timeout_tells_which_pool_how_long_how_full_and_who_waits(make_pool: M
 
 
 @pytest.mark.usefixtures("fast_switching")
+def test_timeouts_and_garbage_collections_do_not_block_each_other() -> None:
+    """To look at other threads' frames takes a lock of the interpreter (python/cpython#106883)."""
+    printed = lines_of(
+        """
+        import gc, sys, threading
+        import millpond
+        from fakes import FakeDatabase
+        from helpers import in_thread, together
+
+        pool = millpond.Pool(FakeDatabase().connect, max_size=1)
+        held = in_thread(pool.acquire).result()
+        over = threading.Event()
+
+        class Garbage:
+            def __init__(self):
+                self.cycle = self
+
+            def __del__(self):
+                work(5)
+
+        def work(depth):
+            if depth:
+                work(depth - 1)
+
+        def keep_busy():
+            while not over.is_set():
+                work(20)
+
+        def time_out(_number):
+            for _ in range(4000):
+                Garbage(), Garbage(), Garbage()
+                try:
+                    pool.acquire(timeout=0)
+                except millpond.PoolTimeout:
+                    pass
+
+        sys.setswitchinterval(1e-6)
+        gc.set_threshold(25)
+        threads = [in_thread(keep_busy) for _ in range(4)]
+        together(3, time_out)
+        over.set()
+        print("done")
+    """,
+    )
+
+    assert printed == ["done"]
+
+
 def test_a_timeout_against_a_hand_over_loses_no_connection(
     make_pool: MakePool, driver: FakeDatabase
 ) -> None:

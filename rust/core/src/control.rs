@@ -40,13 +40,20 @@ impl<T, W: Waker> Core<T, W> {
     pub fn resize(&self, min_size: u32, max_size: u32, now: Ticks, effects: &mut Effects<T, W>) {
         assert!(max_size <= MAX_SIZE, "max_size {max_size} is over {MAX_SIZE}");
         self.slots.grow(max_size);
+        self.set_sizes(min_size, max_size);
+        self.sweep(Reason::Shrunk, |index| index >= max_size, now, effects);
+        self.dispatch(now, effects);
+    }
+
+    /// Under the queue's mutex, as `shrink`: it could otherwise take the flag down for the limit before.
+    fn set_sizes(&self, min_size: u32, max_size: u32) {
+        let _queue = self.queue.lock();
         self.min_size.store(min_size, SeqCst);
         self.max_size.store(max_size, SeqCst);
         self.habit_limit.store(max_size, Relaxed);
-        // Until `serve` finds that no connection is above the limit any more.
+        // Until `shrink` finds that no connection is above the limit any more. SeqCst: before the sweep;
+        // pairs with `attention`, so that a return during the sweep is seen by one of the two.
         self.gate.fetch_or(gate::SHRINKING, SeqCst);
-        self.sweep(Reason::Shrunk, |index| index >= max_size, now, effects);
-        self.dispatch(now, effects);
     }
 
     /// Replaces all connections: closes the idle ones now and the others on their return.
@@ -71,8 +78,7 @@ impl<T, W: Waker> Core<T, W> {
             State::Idle => self.close_idle(index, word, Reason::Evicted, now, effects),
             _ => {
                 self.ask_to_retire(slot, Reason::Evicted, Some(word.generation()));
-                let now = slot.word();
-                now.has(Flag::Retire) || now.generation() != word.generation()
+                slot.word().has(Flag::Retire)
             }
         }
     }
@@ -99,7 +105,6 @@ impl<T, W: Waker> Core<T, W> {
         // SeqCst: before the sweep; pairs with `attention`, so that a return during the sweep is
         // closed by one of the two.
         let before = self.gate.fetch_or(gate::CLOSED, SeqCst);
-        crate::sync::sc_fence();
         self.turn_away(now, effects);
         for (index, slot) in self.slots.iter() {
             let word = slot.word();
@@ -157,8 +162,7 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Borrows of all slots so far.
     pub fn borrows(&self) -> u64 {
-        let borrows = self.slots.iter().map(|(_, slot)| slot.record.borrows.load(Relaxed));
-        borrows.sum()
+        self.slots.iter().map(|(_, slot)| slot.record.borrows()).sum()
     }
 
     /// Closes the idle connections of the slots that `chosen` names.

@@ -13,7 +13,7 @@ use crate::schedule::Schedule;
 use crate::slot::{Claim, Slot};
 use crate::slots::Slots;
 use crate::stats::{Stats, SAMPLE_EVERY};
-use crate::sync::{sc_fence, AtomicBool, AtomicU32, AtomicU64, CachePadded, Mutex};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, CachePadded, Mutex};
 use crate::waiter::{WaitQueue, Waker};
 use crate::word::{Flag, State, Word};
 
@@ -112,7 +112,7 @@ impl<T, W: Waker> Core<T, W> {
     /// Claims an idle connection, first in the slot `habit`, then in the first that fits.
     ///
     /// `None` when there is none, when others wait, and while the pool is closed or suspended.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self, habit: u32, now: Ticks) -> Option<Claim> {
         // Relaxed: only manners. A newcomer that misses a waiter overtakes it; it loses nothing.
         if self.gate.load(Relaxed) & self.barred != 0 {
@@ -127,6 +127,7 @@ impl<T, W: Waker> Core<T, W> {
         self.first_fit(max_size, now)
     }
 
+    #[inline(never)]
     fn first_fit(&self, max_size: u32, now: Ticks) -> Option<Claim> {
         let claim = (0..max_size).find_map(|slot| self.claim_slot(slot, now))?;
         if claim.slot >= self.reach.load(Relaxed) {
@@ -135,7 +136,7 @@ impl<T, W: Waker> Core<T, W> {
         Some(claim)
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim_slot(&self, index: u32, now: Ticks) -> Option<Claim> {
         let slot = self.slots.get(index);
         let word = slot.word();
@@ -155,16 +156,15 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Notes who borrows the connection, and since when. `nanos` is called for the few borrows whose
     /// time is measured.
-    #[inline]
+    #[inline(always)]
     pub fn note_borrow(&self, claim: Claim, holder: u64, now: Ticks, nanos: impl FnOnce() -> u64) {
         let record = &self.slots.get(claim.slot).record;
         // Relaxed, load and store: only the holder writes, and a reader wants no more than a number.
-        let borrows = record.borrows.load(Relaxed);
-        record.borrows.store(borrows + 1, Relaxed);
-        record.uses.store(record.uses.load(Relaxed) + 1, Relaxed);
+        let uses = record.uses.load(Relaxed);
+        record.uses.store(uses.wrapping_add(1), Relaxed);
         record.holder.store(holder, Relaxed);
         record.acquired_at.store(now, Relaxed);
-        if borrows % SAMPLE_EVERY == 0 {
+        if uses % SAMPLE_EVERY == 0 {
             record.sampled_from.store(nanos(), Relaxed);
         }
     }
@@ -173,25 +173,30 @@ impl<T, W: Waker> Core<T, W> {
     ///
     /// # Safety
     /// The claim is the caller's, and stays so for as long as the reference is used.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn value(&self, claim: Claim) -> Option<&T> {
         // SAFETY: passed on to the caller.
         unsafe { self.slots.get(claim.slot).value() }
     }
 
     /// The slot whose connection has this identity, looking at `habit` first.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, identity: u64, habit: u32) -> Option<u32> {
         if habit < self.max_size.load(Relaxed) && self.slots.get(habit).identity() == identity {
             return Some(habit);
         }
+        self.search(identity)
+    }
+
+    #[inline(never)]
+    fn search(&self, identity: u64) -> Option<u32> {
         // All slots, not only those below the limit: the pool may have become smaller meanwhile.
         let mut slots = self.slots.iter();
         slots.find_map(|(index, slot)| (slot.identity() == identity).then_some(index))
     }
 
     /// The connection in `slot` if somebody holds it, and if it is `generation` where that is given.
-    #[inline]
+    #[inline(always)]
     pub fn held(&self, slot: u32, generation: Option<u64>) -> Option<Held> {
         let word = self.slots.get(slot).word();
         let held = word.state() == State::InUse
@@ -202,7 +207,7 @@ impl<T, W: Waker> Core<T, W> {
     /// Takes the connection out of the holder's hands for a reset; `end_reset` follows.
     ///
     /// A second release finds it gone, so no reset ever runs on somebody else's connection.
-    #[inline]
+    #[inline(always)]
     pub fn begin_reset(&self, held: Held) -> Option<Claim> {
         let slot = self.slots.get(held.slot);
         let mut held = held;
@@ -214,7 +219,7 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     /// Makes the connection idle after its reset.
-    #[inline]
+    #[inline(always)]
     pub fn end_reset(&self, claim: Claim, now: Ticks, nanos: impl FnOnce() -> u64) -> GivenBack {
         let slot = self.slots.get(claim.slot);
         if let Some(reason) = self.spent(claim.slot, slot, now) {
@@ -228,7 +233,7 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     /// Makes the connection idle as it is.
-    #[inline]
+    #[inline(always)]
     pub fn give_back(&self, held: Held, now: Ticks, nanos: impl FnOnce() -> u64) -> GivenBack {
         let slot = self.slots.get(held.slot);
         if let Some(reason) = self.spent(held.slot, slot, now) {
@@ -252,7 +257,7 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     /// Why the connection can't go on, if it can't; a flag is not looked at.
-    #[inline]
+    #[inline(always)]
     fn spent(&self, index: u32, slot: &Slot<T>, now: Ticks) -> Option<Reason> {
         if slot.record.uses.load(Relaxed) >= self.limits.max_uses {
             return Some(Reason::Uses);
@@ -263,7 +268,7 @@ impl<T, W: Waker> Core<T, W> {
         (index >= self.max_size.load(Relaxed)).then_some(Reason::Shrunk)
     }
 
-    #[inline]
+    #[inline(always)]
     fn note_return(&self, slot: &Slot<T>, now: Ticks, nanos: impl FnOnce() -> u64) {
         let record = &slot.record;
         record.released_at.store(now, Relaxed);
@@ -275,9 +280,8 @@ impl<T, W: Waker> Core<T, W> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn attention(&self) -> GivenBack {
-        sc_fence();
         // SeqCst: after the edge to IDLE; pairs with the waiter's increment in `join`, see slot.rs.
         match self.gate.load(SeqCst) {
             0 => GivenBack::Idle,

@@ -98,8 +98,8 @@ pub struct Effects<T, W: Waker> {
     pub leaks: Vec<Claim>,
     /// Jobs that missed their deadline and lost their slot, with the state that it was in.
     pub overdue: Vec<(Claim, State)>,
-    /// The earliest deadline came closer than the timer was told.
-    pub sooner: bool,
+    /// The timer sleeps until a moment that is not the right one any more.
+    pub retimed: bool,
 }
 
 impl<T, W: Waker> Default for Effects<T, W> {
@@ -109,7 +109,7 @@ impl<T, W: Waker> Default for Effects<T, W> {
             jobs: Vec::new(),
             leaks: Vec::new(),
             overdue: Vec::new(),
-            sooner: false,
+            retimed: false,
         }
     }
 }
@@ -122,6 +122,6 @@ impl<T, W: Waker> Effects<T, W> {
             && self.jobs.is_empty()
             && self.leaks.is_empty()
             && self.overdue.is_empty()
-            && !self.sooner
+            && !self.retimed
     }
 }

@@ -13,7 +13,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::sync::AtomicU64;
+use crate::sync::Tally;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Four buckets for each power of two.
@@ -51,9 +51,9 @@ fn bounds_of(bucket: usize) -> RangeInclusive<u64> {
 /// may hold one part of it and not yet another.
 #[derive(Debug)]
 pub struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
-    sum: AtomicU64,
-    max: AtomicU64,
+    buckets: [Tally; BUCKETS],
+    sum: Tally,
+    max: Tally,
 }
 
 impl Default for Histogram {
@@ -67,9 +67,9 @@ impl Histogram {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
-            sum: AtomicU64::new(0),
-            max: AtomicU64::new(0),
+            buckets: std::array::from_fn(|_| Tally::new(0)),
+            sum: Tally::new(0),
+            max: Tally::new(0),
         }
     }
 

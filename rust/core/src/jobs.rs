@@ -2,13 +2,12 @@
 //! somewhere else, and ends here. A job that misses its deadline loses its claim to the upkeep, and its
 //! end then changes nothing.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use crate::core::{Core, Held};
 use crate::effects::{Effects, Job, Reason};
 use crate::limits::Ticks;
 use crate::slot::{Claim, Slot};
-use crate::sync::sc_fence;
 use crate::waiter::Waker;
 use crate::word::{Flag, State, Word};
 
@@ -54,30 +53,38 @@ impl<T, W: Waker> Core<T, W> {
         now: Ticks,
         effects: &mut Effects<T, W>,
     ) -> bool {
+        if !self.slots.get(claim.slot).abandon(claim.generation) {
+            return false;
+        }
+        self.stats.open_failed.add_one();
         if pause {
             self.paused.store(true, SeqCst);
         }
-        effects.sooner |= self.schedule.lock().arm_reopen(retry_at);
-        let ours = self.abandon(claim, now, effects);
-        if ours {
-            self.stats.open_failed.add_one();
-        }
-        ours
+        effects.retimed |= self.schedule.lock().arm_reopen(retry_at);
+        self.freed(claim.slot, now, effects);
+        true
     }
 
     /// Makes a connection idle that proved to be alive.
     pub fn check_passed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
-        let slot = self.slots.get(claim.slot);
-        self.stats.checks.add_one();
-        slot.record.proven_at.store(now, Relaxed);
-        self.publish(claim, now, effects);
+        if !self.is_current(claim) {
+            // Too late, and no proof for the connection that is there now.
+            return;
+        }
+        self.slots.get(claim.slot).record.proven_at.store(now, Relaxed);
+        if self.publish(claim, now, effects) {
+            self.stats.checks.add_one();
+        }
     }
 
-    /// Closes a connection that did not prove to be alive.
-    pub fn check_failed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
-        self.stats.checks.add_one();
-        self.stats.checks_failed.add_one();
-        self.retire(claim, State::Checking, Reason::Invalid, now, effects);
+    /// Closes a connection that did not prove to be alive. False when the job had been given up on.
+    pub fn check_failed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        let ours = self.retire(claim, State::Checking, Reason::Invalid, now, effects);
+        if ours {
+            self.stats.checks.add_one();
+            self.stats.checks_failed.add_one();
+        }
+        ours
     }
 
     /// Closes a connection that its holder gave back and that can't go on.
@@ -110,11 +117,13 @@ impl<T, W: Waker> Core<T, W> {
         Some(value)
     }
 
-    /// Frees the place of a connection that is closed (T14).
-    pub fn closed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
-        if self.slots.get(claim.slot).finish_close(claim.generation) {
+    /// Frees the place of a connection that is closed (T14). False when the job had been given up on.
+    pub fn closed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        let ours = self.slots.get(claim.slot).finish_close(claim.generation);
+        if ours {
             self.freed(claim.slot, now, effects);
         }
+        ours
     }
 
     /// Whether the claim's owner still has the slot.
@@ -162,7 +171,7 @@ impl<T, W: Waker> Core<T, W> {
         now: Ticks,
         effects: &mut Effects<T, W>,
     ) -> bool {
-        let Some((generation, value)) = self.slots.get(index).close_idle(seen) else {
+        let Some((generation, value)) = self.slots.get(index).close_seen(seen) else {
             return false;
         };
         self.close(Claim { slot: index, generation }, value, reason, now, effects);
@@ -171,8 +180,16 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Moves a connection from above the limit of a pool that became smaller to a place below it.
     ///
-    /// False when there is no room below, or the owner lost the connection.
+    /// False when there is no room below, when the owner lost the connection, and when it was asked to
+    /// retire it.
     fn move_down(&self, claim: Claim, from: State, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        let slot = self.slots.get(claim.slot);
+        let seen = slot.word();
+        if seen.generation() != claim.generation || seen.state() != from || seen.has(Flag::Retire) {
+            return false;
+        }
+        // As for every reservation: whoever counts under the mutex must not miss what moves meanwhile.
+        let queue = self.queue.lock();
         let staying = self.count(|state| !matches!(state, State::Empty | State::Closing));
         if staying > self.max_size.load(Relaxed) as usize {
             return false;
@@ -183,15 +200,17 @@ impl<T, W: Waker> Core<T, W> {
         else {
             return false;
         };
-        let slot = self.slots.get(claim.slot);
         let identity = slot.identity();
         let target = Claim { slot: index, generation: target };
-        let Some((closing, Some(value))) = slot.begin_close(claim.generation, from) else {
+        let Some((closing, Some(value))) = slot.close_seen(seen) else {
+            drop(queue);
             self.abandon(target, now, effects);
             return false;
         };
         let emptied = Claim { generation: closing, ..claim };
-        let Some(generation) = place.begin_fill(target.generation) else {
+        let filled = place.begin_fill(target.generation);
+        drop(queue);
+        let Some(generation) = filled else {
             // An eviction came in between, and means this connection too.
             self.abandon(target, now, effects);
             self.close(emptied, Some(value), Reason::Evicted, now, effects);
@@ -251,15 +270,17 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     /// Makes the connection idle, or closes it when that was asked for meanwhile.
-    fn publish(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+    ///
+    /// False when the claim was lost before.
+    fn publish(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) -> bool {
         let slot = self.slots.get(claim.slot);
         if slot.publish(claim.generation, State::Checking) {
             self.settle(claim.slot, now, effects);
-            sc_fence();
             self.after_release(now, effects);
+            true
         } else {
             let reason = self.retire_reason(slot);
-            self.retire(claim, State::Checking, reason, now, effects);
+            self.retire(claim, State::Checking, reason, now, effects)
         }
     }
 
@@ -279,21 +300,22 @@ impl<T, W: Waker> Core<T, W> {
 
     fn begin_job(&self, claim: Claim, due_at: Ticks, effects: &mut Effects<T, W>) {
         let record = &self.slots.get(claim.slot).record;
-        record.job.store(claim.generation, Relaxed);
         record.job_due_at.store(due_at, Relaxed);
-        // The mutex publishes the two stores to the upkeep, which reads them after taking it.
-        effects.sooner |= self.schedule.lock().arm(claim.slot, due_at);
+        // Release: pairs with the Acquire in `has_job`, which an older deadline of the slot may call
+        // for before the next line.
+        record.job.store(claim.generation, Release);
+        effects.retimed |= self.schedule.lock().arm(claim.slot, due_at);
     }
 
     /// Serves those who wait for a place, after one became empty.
     fn freed(&self, index: u32, now: Ticks, effects: &mut Effects<T, W>) {
         self.settle(index, now, effects);
-        sc_fence();
         self.dispatch(now, effects);
     }
 
     fn note_open(&self, slot: &Slot<T>, now: Ticks) {
         let record = &slot.record;
+        record.past_uses.store(record.borrows(), Relaxed);
         record.uses.store(0, Relaxed);
         record.sampled_from.store(0, Relaxed);
         record.opened_at.store(now, Relaxed);

@@ -11,7 +11,6 @@ use crate::core::{gate, Core};
 use crate::effects::{Effects, Job, Reason, Wake};
 use crate::limits::{Policy, Ticks, HAND_OFF_AFTER};
 use crate::slot::Claim;
-use crate::sync::sc_fence;
 use crate::waiter::{Nudged, Ticket, WaitQueue, Waker};
 use crate::word::State;
 
@@ -46,7 +45,6 @@ impl<T, W: Waker> Core<T, W> {
         self.stats.queued.add_one();
         // SeqCst: before the scan of the slots; pairs with `attention` after a release.
         self.gate.fetch_add(1, SeqCst);
-        sc_fence();
         let ticket = queue.push(waker, now);
         self.serve(&mut queue, now, effects);
         Ok(ticket)
@@ -76,10 +74,9 @@ impl<T, W: Waker> Core<T, W> {
             }
         } else if queue.head_age(now) >= HAND_OFF_AFTER {
             self.gate.fetch_or(gate::HAND_OFF, SeqCst);
-            sc_fence();
-            // A release before the flag was up may have seen a nudge on its way and left it at that.
-            self.serve(&mut queue, now, effects);
         }
+        // Whatever became free while the nudge was on its way was left at that.
+        self.serve(&mut queue, now, effects);
     }
 
     /// Holds what was granted (T6). False when the pool was closed meanwhile: `give_up` is next.
@@ -90,7 +87,6 @@ impl<T, W: Waker> Core<T, W> {
     /// Gives back a grant that its waiter does not want any more (T7).
     pub fn give_up(&self, grant: Claim, now: Ticks, effects: &mut Effects<T, W>) {
         if self.slots.get(grant.slot).publish(grant.generation, State::Granted) {
-            sc_fence();
             self.after_release(now, effects);
         } else {
             let reason = self.retire_reason(self.slots.get(grant.slot));
@@ -99,9 +95,12 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     /// Takes the oldest waiter off the queue, to give it bad news.
-    pub fn dismiss_oldest(&self, now: Ticks) -> Option<W> {
+    pub fn dismiss_oldest(&self, now: Ticks, effects: &mut Effects<T, W>) -> Option<W> {
         let mut queue = self.queue.lock();
-        self.take_head(&mut queue, now)
+        let waker = self.take_head(&mut queue, now)?;
+        // As in `leave`: a nudge may have been on its way to it.
+        self.serve(&mut queue, now, effects);
+        Some(waker)
     }
 
     /// The number of waiters.
@@ -173,6 +172,8 @@ impl<T, W: Waker> Core<T, W> {
             return;
         }
         let max_size = self.max_size.load(Relaxed);
+        // What was in somebody's hands when `resize` swept, and was idle before its owner saw the limit.
+        self.sweep(Reason::Shrunk, |index| index >= max_size, now, effects);
         let staying = self.count(|state| !matches!(state, State::Empty | State::Closing));
         let mut surplus = staying.saturating_sub(max_size as usize);
         // The lowest stay: they are the first that an acquire looks at.

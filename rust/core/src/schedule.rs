@@ -21,11 +21,17 @@ pub(crate) enum Due {
     Reopen,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    timer: TimerId,
+    when: Ticks,
+}
+
 #[derive(Debug)]
 pub(crate) struct Schedule {
     wheel: Wheel,
-    slots: Vec<Option<TimerId>>,
-    reopen: Option<TimerId>,
+    slots: Vec<Option<Armed>>,
+    reopen: Option<Armed>,
     /// The moment at which the timer thread will look by itself.
     promised: Ticks,
 }
@@ -37,18 +43,16 @@ impl Schedule {
 
     /// Sets the deadline of a slot. True when the timer thread has to be told.
     pub(crate) fn arm(&mut self, slot: u32, when: Ticks) -> bool {
-        let entry = self.entry(slot);
-        let armed = entry.take();
-        let armed = self.set(armed, when, u64::from(slot));
-        *self.entry(slot) = armed;
-        self.is_sooner(when)
+        let before = self.entry(slot).take();
+        *self.entry(slot) = self.set(before, when, u64::from(slot));
+        self.is_news(before, when)
     }
 
     /// Sets the end of the pause. True when the timer thread has to be told.
     pub(crate) fn arm_reopen(&mut self, when: Ticks) -> bool {
-        let armed = self.reopen.take();
-        self.reopen = self.set(armed, when, REOPEN);
-        self.is_sooner(when)
+        let before = self.reopen.take();
+        self.reopen = self.set(before, when, REOPEN);
+        self.is_news(before, when)
     }
 
     /// Collects what is due, at most `budget` timers at a time. True when there is more.
@@ -76,30 +80,34 @@ impl Schedule {
         next
     }
 
-    fn set(&mut self, armed: Option<TimerId>, when: Ticks, payload: u64) -> Option<TimerId> {
+    fn set(&mut self, armed: Option<Armed>, when: Ticks, payload: u64) -> Option<Armed> {
         match armed {
-            Some(timer) if when == NEVER => {
-                self.wheel.cancel(timer);
+            Some(armed) if when == NEVER => {
+                self.wheel.cancel(armed.timer);
                 None
             }
-            Some(timer) => {
-                self.wheel.reschedule(timer, when);
-                Some(timer)
+            Some(armed) => {
+                self.wheel.reschedule(armed.timer, when);
+                Some(Armed { when, ..armed })
             }
             None if when == NEVER => None,
-            None => Some(self.wheel.insert(when, payload)),
+            None => Some(Armed { timer: self.wheel.insert(when, payload), when }),
         }
     }
 
-    fn is_sooner(&mut self, when: Ticks) -> bool {
-        let sooner = when < self.promised;
-        if sooner {
+    /// Whether the timer thread would be late, or, since what it sleeps for is gone, wake in vain. It
+    /// is told of the second now, when the pool is at work, and not woken later, when it is idle.
+    fn is_news(&mut self, before: Option<Armed>, when: Ticks) -> bool {
+        let in_vain = before.is_some_and(|before| before.when == self.promised) && when > self.promised;
+        let late = when < self.promised;
+        if late || in_vain {
+            // Until it has looked, so that it is told once.
             self.promised = when;
         }
-        sooner
+        late || in_vain
     }
 
-    fn entry(&mut self, slot: u32) -> &mut Option<TimerId> {
+    fn entry(&mut self, slot: u32) -> &mut Option<Armed> {
         let index = slot as usize;
         if index >= self.slots.len() {
             self.slots.resize(index + 1, None);
@@ -131,6 +139,17 @@ mod tests {
     }
 
     #[test]
+    fn the_timer_thread_is_told_when_what_it_sleeps_for_is_gone() {
+        let mut schedule = Schedule::new();
+        assert!(schedule.arm(0, 100));
+        assert_eq!(schedule.promise(), Some(100));
+
+        assert!(schedule.arm(0, 600));
+        assert_eq!(schedule.promise(), Some(600));
+        assert!(!schedule.arm(0, 600));
+    }
+
+    #[test]
     fn a_slot_without_deadline_never_fires() {
         let mut schedule = Schedule::new();
         schedule.arm(0, 100);
@@ -147,6 +166,7 @@ mod tests {
 
         assert!(schedule.arm(0, 100));
         assert!(!schedule.arm(1, 200));
+        assert_eq!(schedule.promise(), Some(100));
         assert!(schedule.arm_reopen(50));
         assert_eq!(due(&mut schedule, 60), [Due::Reopen]);
         assert_eq!(schedule.promise(), Some(100));

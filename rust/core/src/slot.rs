@@ -19,7 +19,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use crate::sync::{AtomicU64, UnsafeCell};
+use crate::sync::{AtomicU64, Tally, UnsafeCell};
 use crate::word::{Flag, State, Word};
 
 /// The proof of having claimed a slot: a later claim by somebody else has another generation.
@@ -35,7 +35,7 @@ pub struct Claim {
 #[derive(Debug)]
 pub(crate) struct Record {
     /// Who holds the connection: the token that the holder gave.
-    pub(crate) holder: AtomicU64,
+    pub(crate) holder: Tally,
     /// Tick at which the connection was last acquired.
     pub(crate) acquired_at: AtomicU64,
     /// Tick at which it was last released or filled.
@@ -44,12 +44,12 @@ pub(crate) struct Record {
     pub(crate) proven_at: AtomicU64,
     /// How often this connection was borrowed.
     pub(crate) uses: AtomicU64,
-    /// How often any connection of this slot was borrowed.
-    pub(crate) borrows: AtomicU64,
+    /// How often the earlier connections of this slot were borrowed.
+    pub(crate) past_uses: Tally,
     /// Nanoseconds at the start of a borrow whose time is sampled; 0 for the others.
-    pub(crate) sampled_from: AtomicU64,
+    pub(crate) sampled_from: Tally,
     /// Tick at which the connection was opened.
-    pub(crate) opened_at: AtomicU64,
+    pub(crate) opened_at: Tally,
     /// Tick after which the connection is too old; `u64::MAX` for never.
     pub(crate) expires_at: AtomicU64,
     /// The generation whose job has a deadline.
@@ -57,33 +57,41 @@ pub(crate) struct Record {
     /// That deadline.
     pub(crate) job_due_at: AtomicU64,
     /// Why the connection was asked to retire: the number of a reason.
-    pub(crate) retire_reason: AtomicU64,
+    pub(crate) retire_reason: Tally,
 }
 
 impl Record {
     fn new() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
-            holder: zero(),
+            holder: Tally::new(0),
             acquired_at: zero(),
             released_at: zero(),
             proven_at: zero(),
             uses: zero(),
-            borrows: zero(),
-            sampled_from: zero(),
-            opened_at: zero(),
+            past_uses: Tally::new(0),
+            sampled_from: Tally::new(0),
+            opened_at: Tally::new(0),
             expires_at: zero(),
             job: zero(),
             job_due_at: zero(),
-            retire_reason: zero(),
+            retire_reason: Tally::new(0),
         }
     }
 }
 
 impl Record {
-    /// Takes over what belongs to a connection that moved here.
+    /// How often any connection of the slot was borrowed.
+    pub(crate) fn borrows(&self) -> u64 {
+        self.past_uses.load(Relaxed) + self.uses.load(Relaxed)
+    }
+
+    /// Takes over what belongs to a connection that moved here. Its uses come along; so that the sum
+    /// over all slots stays the same, they are taken from the other slot's.
     pub(crate) fn follow(&self, other: &Self) {
-        self.uses.store(other.uses.load(Relaxed), Relaxed);
+        let uses = other.uses.swap(0, Relaxed);
+        self.past_uses.store(self.borrows(), Relaxed);
+        self.uses.store(uses, Relaxed);
         self.opened_at.store(other.opened_at.load(Relaxed), Relaxed);
         self.expires_at.store(other.expires_at.load(Relaxed), Relaxed);
         self.sampled_from.store(0, Relaxed);
@@ -117,19 +125,19 @@ impl<T> Slot<T> {
     }
 
     /// The word at this moment; the next may be another.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn word(&self) -> Word {
         // SeqCst: the scan of a new waiter, see the head of this file.
         Word(self.word.load(SeqCst))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn identity(&self) -> u64 {
         // Relaxed: who looks for its own connection wrote it or got the connection from who did.
         self.identity.load(Relaxed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn swap(&self, from: Word, to: Word) -> bool {
         self.word.compare_exchange(from.0, to.0, SeqCst, Relaxed).is_ok()
     }
@@ -188,7 +196,7 @@ impl<T> Slot<T> {
     }
 
     /// T4. Claims the connection for a caller, from the very word that the caller looked at.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_acquire(&self, seen: Word) -> Option<u64> {
         let taken = seen.granted(State::InUse);
         self.swap(seen, taken).then(|| taken.generation())
@@ -206,13 +214,13 @@ impl<T> Slot<T> {
     }
 
     /// T8, from the very word that the holder looked at: fails when a flag came in between.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&self, seen: Word) -> bool {
         self.swap(seen, seen.without_flags().moved(State::Idle))
     }
 
     /// T9. The holder gives the connection up for a reset, so that a second release finds it gone.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_reset(&self, seen: Word) -> bool {
         self.swap(seen, seen.moved(State::Checking))
     }
@@ -240,8 +248,9 @@ impl<T> Slot<T> {
         Some((closing.generation(), self.take()))
     }
 
-    /// T13. Anybody closes the connection that nobody holds.
-    pub(crate) fn close_idle(&self, seen: Word) -> Option<(u64, Option<T>)> {
+    /// T10, T12, T13, from the very word that the caller looked at: nobody's connection, or its own
+    /// unless a flag came in between.
+    pub(crate) fn close_seen(&self, seen: Word) -> Option<(u64, Option<T>)> {
         let closing = seen.granted(State::Closing);
         self.swap(seen, closing).then(|| (closing.generation(), self.take()))
     }
@@ -280,7 +289,7 @@ impl<T> Slot<T> {
     ///
     /// # Safety
     /// The caller owns the slot (IN_USE, GRANTED or CHECKING) for as long as it uses the reference.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn value(&self) -> Option<&T> {
         // SAFETY: the owner named by the word is the caller, so nobody writes the cell meanwhile.
         self.value.with(|cell| unsafe { (*cell).as_ref() })

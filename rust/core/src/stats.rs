@@ -5,18 +5,19 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::effects::Reason;
 use crate::histogram::Histogram;
-use crate::sync::AtomicU64;
+use crate::sync::Tally;
 
-/// One borrow in this many has its time measured with a precise clock, the first of a slot included.
+/// One borrow in this many has its time measured with a precise clock, the first of each connection
+/// included.
 pub(crate) const SAMPLE_EVERY: u64 = 16;
 
 /// A number that only grows.
 #[derive(Debug)]
-pub struct Counter(AtomicU64);
+pub struct Counter(Tally);
 
 impl Counter {
     fn new() -> Self {
-        Self(AtomicU64::new(0))
+        Self(Tally::new(0))
     }
 
     pub(crate) fn add_one(&self) {

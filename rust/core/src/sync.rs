@@ -1,6 +1,12 @@
 //! The primitives of every other file: `std` and `parking_lot` in life, loom under `--cfg loom`.
 //!
 //! Nothing else in this crate names `std::sync`, so that a loom model runs the code that ships.
+//!
+//! loom's manual says that it takes `SeqCst` accesses as `AcqRel`. In fact (0.7.2, `rt/atomic.rs`) no
+//! `SeqCst` load returns a `SeqCst` store that is older than another one, and that is all that this
+//! crate relies on: there are no fences for the models' sake, and each `SeqCst` that is weakened makes
+//! one of them fail. Only the value that an atomic begins with is exempt, so a model first makes the
+//! pool do something.
 
 #[cfg(loom)]
 pub(crate) use self::modelled::*;
@@ -31,10 +37,6 @@ mod real {
             write(self.0.get())
         }
     }
-
-    /// Nothing: on real hardware the `SeqCst` operations around the call order themselves.
-    #[inline]
-    pub(crate) fn sc_fence() {}
 }
 
 #[cfg(loom)]
@@ -56,13 +58,11 @@ mod modelled {
             self.0.lock().expect("a model that panics ends there")
         }
     }
-
-    /// loom takes `SeqCst` accesses as `AcqRel`, but models `SeqCst` fences: this one stands for what
-    /// the accesses already do on real hardware.
-    pub(crate) fn sc_fence() {
-        loom::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-    }
 }
+
+/// A number that is counted and shown, and that no decision rests on. It is `std`'s in a model too: a
+/// model tries every order of the accesses to an atomic, and the order of these says nothing.
+pub(crate) type Tally = std::sync::atomic::AtomicU64;
 
 /// Keeps `T` on cache lines of its own: two of 64 bytes, since processors fetch them in pairs.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! What time does to a pool: connections grow old, stay idle, go unproven, are held for too long, and
 //! jobs miss their deadlines. `advance` is called when the earliest deadline has come.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::core::Core;
 use crate::effects::{Effects, Reason};
@@ -18,6 +18,9 @@ const BUDGET: usize = 256;
 
 /// How long opening pauses after an attempt that took too long.
 const OVERDUE_PAUSE: Ticks = 100;
+
+/// How often a slot is looked at that should be looked after, and whose connection is being reset.
+const LOOK_AGAIN: Ticks = 100;
 
 /// Lifetimes up to this one are exact; longer ones are spread.
 const SPREAD_FROM: Ticks = 10_000;
@@ -65,10 +68,11 @@ impl<T, W: Waker> Core<T, W> {
             State::Empty => NEVER,
             State::Idle => self.idle_deadline(index, slot, now),
             State::InUse | State::Granted => self.use_deadline(slot, word, now),
-            State::Connecting | State::Checking | State::Closing => return,
+            State::Connecting | State::Checking | State::Closing if has_job(slot, word) => return,
+            State::Connecting | State::Checking | State::Closing => self.reset_deadline(slot, now),
         };
         let when = if when == NEVER { NEVER } else { when.max(now + 1) };
-        effects.sooner |= schedule.arm(index, when);
+        effects.retimed |= schedule.arm(index, when);
     }
 
     fn look_after(&self, index: u32, now: Ticks, effects: &mut Effects<T, W>) {
@@ -80,9 +84,7 @@ impl<T, W: Waker> Core<T, W> {
             State::Idle => self.look_after_idle(index, slot, word, now, effects),
             State::InUse | State::Granted => self.look_after_used(claim, slot, word, now, effects),
             State::Connecting | State::Checking | State::Closing => {
-                let job = &slot.record;
-                let ours = job.job.load(Relaxed) == claim.generation;
-                if ours && job.job_due_at.load(Relaxed) <= now {
+                if has_job(slot, word) && slot.record.job_due_at.load(Relaxed) <= now {
                     self.end_overdue(claim, word.state(), now, effects);
                 }
             }
@@ -122,30 +124,32 @@ impl<T, W: Waker> Core<T, W> {
         if now >= slot.record.expires_at.load(Relaxed) {
             self.ask_to_retire(slot, Reason::Lifetime, Some(claim.generation));
         }
-        if word.state() == State::InUse && now >= self.leak_deadline(slot, word) {
-            // The generation keeps a report from hitting whoever borrowed the connection meanwhile.
-            if slot.flag(Flag::LeakReported, Some(claim.generation)) {
-                self.stats.leaks.add_one();
-                effects.leaks.push(claim);
-            }
+        // The generation keeps a report from hitting whoever borrowed the connection meanwhile.
+        if now >= self.leak_deadline(slot, word)
+            && slot.flag(Flag::LeakReported, Some(claim.generation))
+        {
+            self.stats.leaks.add_one();
+            effects.leaks.push(claim);
         }
         self.revise_habit(now);
     }
 
     /// Takes the slot from a job that missed its deadline; the job's own end will find it gone.
     fn end_overdue(&self, claim: Claim, state: State, now: Ticks, effects: &mut Effects<T, W>) {
-        effects.overdue.push((claim, state));
-        match state {
+        let ended = match state {
             State::Connecting => self.open_overdue(claim, now, effects),
             State::Checking => self.check_failed(claim, now, effects),
             _ => self.closed(claim, now, effects),
+        };
+        if ended {
+            effects.overdue.push((claim, state));
         }
     }
 
     /// A server that does not answer is not asked again at once, as little as one that refuses.
-    fn open_overdue(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+    fn open_overdue(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) -> bool {
         let retry_at = now.saturating_add(OVERDUE_PAUSE);
-        self.open_failed(claim, retry_at, true, now, effects);
+        self.open_failed(claim, retry_at, true, now, effects)
     }
 
     fn reopen(&self, now: Ticks, effects: &mut Effects<T, W>) {
@@ -163,9 +167,10 @@ impl<T, W: Waker> Core<T, W> {
         let record = &slot.record;
         let idle_until = record.released_at.load(Relaxed).saturating_add(self.limits.idle_timeout);
         // One that stays to make up `min_size` is looked at again a whole timeout later.
-        let idle_until = match idle_until > now {
-            true => idle_until,
-            false => now.saturating_add(self.limits.idle_timeout),
+        let idle_until = if idle_until > now {
+            idle_until
+        } else {
+            now.saturating_add(self.limits.idle_timeout)
         };
         // It could be borrowed right after this look.
         let leak = now.saturating_add(self.limits.leak_threshold);
@@ -175,23 +180,33 @@ impl<T, W: Waker> Core<T, W> {
 
     fn use_deadline(&self, slot: &Slot<T>, word: Word, now: Ticks) -> Ticks {
         // The earliest that could come due if it were released right after this look.
-        let idle = self.limits.idle_timeout.min(self.limits.validation_interval);
-        let expiry = match word.has(Flag::Retire) {
-            true => NEVER,
-            false => slot.record.expires_at.load(Relaxed),
-        };
-        let idle = idle.min(self.limits.leak_threshold);
-        now.saturating_add(idle).min(expiry).min(self.leak_deadline(slot, word))
+        let soonest = self.soonest(now);
+        if word.has(Flag::Retire) {
+            return soonest.min(self.leak_deadline(slot, word));
+        }
+        let expiry = slot.record.expires_at.load(Relaxed);
+        soonest.min(expiry).min(self.leak_deadline(slot, word))
+    }
+
+    /// A reset has no deadline, and when it is over nobody arms the slot: see `core.rs`, `end_reset`.
+    fn reset_deadline(&self, slot: &Slot<T>, now: Ticks) -> Ticks {
+        let expiry = slot.record.expires_at.load(Relaxed);
+        self.soonest(now).min(expiry).max(now.saturating_add(LOOK_AGAIN))
+    }
+
+    /// The soonest that anything but its age could call for a look at a connection in use.
+    fn soonest(&self, now: Ticks) -> Ticks {
+        let limits = &self.limits;
+        let soonest = limits.idle_timeout.min(limits.validation_interval).min(limits.leak_threshold);
+        now.saturating_add(soonest)
     }
 
     fn leak_deadline(&self, slot: &Slot<T>, word: Word) -> Ticks {
-        match word.has(Flag::LeakReported) {
-            true => NEVER,
-            false => {
-                let since = slot.record.acquired_at.load(Relaxed);
-                since.saturating_add(self.limits.leak_threshold)
-            }
+        // Of a grant, `acquired_at` is not known yet.
+        if word.has(Flag::LeakReported) || word.state() != State::InUse {
+            return NEVER;
         }
+        slot.record.acquired_at.load(Relaxed).saturating_add(self.limits.leak_threshold)
     }
 
     /// When the background validates the connection: somewhat before a borrower would have to wait for
@@ -210,12 +225,18 @@ impl<T, W: Waker> Core<T, W> {
     /// ever, and none is ever idle for `idle_timeout`.
     fn revise_habit(&self, now: Ticks) {
         let since = self.reach_since.load(Relaxed);
-        if self.limits.idle_timeout == NEVER || now - since < self.limits.idle_timeout / 4 {
+        if self.limits.idle_timeout == NEVER || now.saturating_sub(since) < self.limits.idle_timeout / 4 {
             return;
         }
         self.reach_since.store(now, Relaxed);
         self.habit_limit.store(self.reach.swap(0, Relaxed), Relaxed);
     }
+}
+
+/// Whether the slot is in the hands of a job, which has a deadline.
+fn has_job<T>(slot: &Slot<T>, word: Word) -> bool {
+    // Acquire: pairs with the Release in `begin_job`, so who sees the job sees its deadline.
+    slot.record.job.load(Acquire) == word.generation()
 }
 
 /// The share `fraction` / 2^32 of `whole`.

@@ -52,7 +52,7 @@ const GENERATION_SHIFT: u32 = 16;
 impl Word {
     pub(crate) const EMPTY: Self = Self(State::Empty as u64);
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn state(self) -> State {
         match self.0 & STATE_MASK {
             0 => State::Empty,
@@ -67,42 +67,42 @@ impl Word {
     }
 
     /// Whether anybody may claim the slot: idle, and no flag asks for attention first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_claimable(self) -> bool {
         self.0 & (STATE_MASK | FLAGS_MASK) == State::Idle as u64
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn generation(self) -> u64 {
         self.0 >> GENERATION_SHIFT
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn has(self, flag: Flag) -> bool {
         self.0 & ((flag as u64) << FLAGS_SHIFT) != 0
     }
 
     /// The same owner in another state; flags stay.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn moved(self, to: State) -> Self {
         debug_assert!(is_legal(self.state(), to), "{:?} -> {to:?}", self.state());
         Self(self.0 & !STATE_MASK | to as u64)
     }
 
     /// A new owner: the next generation, and no flags.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn granted(self, to: State) -> Self {
         debug_assert!(is_legal(self.state(), to), "{:?} -> {to:?}", self.state());
         let generation = self.generation().wrapping_add(1);
         Self(generation << GENERATION_SHIFT | to as u64)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn flagged(self, flag: Flag) -> Self {
         Self(self.0 | (flag as u64) << FLAGS_SHIFT)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn without_flags(self) -> Self {
         Self(self.0 & !FLAGS_MASK)
     }

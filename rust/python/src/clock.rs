@@ -21,7 +21,7 @@ pub(crate) enum Clock {
 
 impl Clock {
     /// The tick, cheap and some milliseconds late: for the fast path.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn coarse(&self) -> Ticks {
         match self {
             Self::Machine => machine::coarse_nanos() / NANOS_PER_TICK,
@@ -88,7 +88,7 @@ impl ManualClock {
 #[cfg(target_os = "linux")]
 mod machine {
     /// 3 ns instead of 22, and up to one scheduler tick (1 to 10 ms) late.
-    #[inline]
+    #[inline(always)]
     pub(super) fn coarse_nanos() -> u64 {
         read(libc::CLOCK_MONOTONIC_COARSE)
     }
@@ -97,7 +97,7 @@ mod machine {
         read(libc::CLOCK_MONOTONIC)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(clock: libc::clockid_t) -> u64 {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is a valid place for the result. Both clocks exist since Linux 2.6.32, and

@@ -132,6 +132,14 @@ unsafe extern "C" fn connection_(
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a method of CorePool.
     let pool = unsafe { receiver::<CorePool>(slf) };
+    if count == 0 && names.is_null() {
+        if let Some(inner) = pool.get().inner() {
+            let lease = Lease::new(pool.to_owned().unbind(), inner.settings.acquire_timeout);
+            if let Ok(lease) = Bound::new(pool.py(), lease) {
+                return lease.into_ptr();
+            }
+        }
+    }
     slowly(|py| {
         // SAFETY: the vector is as the interpreter passed it.
         let timeout = unsafe { timeout(py, "connection", args, count, names) }?;

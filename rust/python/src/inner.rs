@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::clock::{ticks, Clock, ManualClock};
 use crate::connection::Connection;
-use crate::thread;
+use crate::thread::Thread;
 use crate::wait::Waiter;
 
 pub(crate) type Engine = Core<Connection, Waiter>;
@@ -143,13 +143,15 @@ impl Inner {
     }
 
     /// Claims an idle connection, and nothing else.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_claim(&self) -> Option<Claim> {
         let now = self.clock.coarse();
-        let claim = self.core.try_acquire(thread::habit(self.id), now)?;
-        thread::set_habit(self.id, claim.slot);
-        self.core.note_borrow(claim, thread::ident(), now, || self.clock.nanos());
-        Some(claim)
+        Thread::with(|thread| {
+            let claim = self.core.try_acquire(thread.habit(self.id), now)?;
+            thread.set_habit(self.id, claim.slot);
+            self.core.note_borrow(claim, thread.ident(), now, || self.clock.nanos());
+            Some(claim)
+        })
     }
 
     /// Whether the connection belongs to the process that this one was forked from.

@@ -14,7 +14,7 @@ use pyo3::types::PyTuple;
 
 use crate::acquire;
 use crate::clock::ticks;
-use crate::connection::{Connection, Reset};
+use crate::connection::Connection;
 use crate::inner::Inner;
 use crate::pool::{CorePool, Todo};
 use crate::thread::InHook;
@@ -156,9 +156,8 @@ impl Job {
         reset: &Bound<'_, PyAny>,
         seconds: f64,
     ) -> PyResult<bool> {
-        let reset = Reset::from_python(reset)?;
+        let value = Connection::new(connection, reset)?;
         let identity = Connection::identity(connection.as_ptr());
-        let value = Connection { object: connection.clone().unbind(), reset };
         let inner = self.pool.bind(connection.py()).get().started()?;
         if inner.core.find(identity, 0).is_some() {
             return Err(PyValueError::new_err("the connection is in the pool already"));

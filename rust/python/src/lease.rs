@@ -62,7 +62,7 @@ impl Lease {
     }
 
     /// Acquires, if all that takes is a CAS: a new reference to the connection.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fast_enter(&self) -> Option<*mut ffi::PyObject> {
         let inner = self.pool.get().inner().filter(|inner| inner.plain)?;
         if !self.step(FREE, BUSY) {
@@ -99,7 +99,7 @@ impl Lease {
     }
 
     /// Releases, but for what is out of the ordinary. `None` when nothing was done.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fast_exit(&self) -> Option<Rest> {
         let inner = self.pool.get().inner().filter(|inner| inner.plain)?;
         if !self.step(HELD, BUSY) {

@@ -32,7 +32,7 @@ pub(crate) struct CorePool {
 
 impl CorePool {
     /// The inside, if the pool was started.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn inner(&self) -> Option<&Inner> {
         // Acquire: pairs with the swap in `_start` and `_after_fork`.
         let inner = self.inner.load(Acquire);
@@ -76,7 +76,7 @@ impl CorePool {
             for wake in todo.wakes.drain(..) {
                 Self::deliver(slf, inner, wake, &mut next);
             }
-            if todo.sooner {
+            if todo.retimed {
                 Self::tell(slf, slf.call_method0(intern!(py, "_poke")));
             }
             for (claim, state) in todo.overdue.drain(..) {
@@ -260,11 +260,9 @@ impl CorePool {
 
     /// Gives the oldest waiter an exception to raise. False when nobody waits.
     fn _fail_oldest(slf: &Bound<'_, Self>, error: Py<PyAny>) -> PyResult<bool> {
-        let inner = slf.get().started()?;
-        let Some(waiter) = inner.core.dismiss_oldest(inner.clock.now()) else {
-            return Ok(false);
-        };
-        Ok(waiter.tell(slf.py(), News::Failed(error)).is_ok())
+        let oldest = Self::with_core(slf, |inner, now, todo| inner.core.dismiss_oldest(now, todo))?;
+        let told = oldest.map(|waiter| waiter.tell(slf.py(), News::Failed(error)).is_ok());
+        Ok(told.unwrap_or(false))
     }
 
     fn _snapshot<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::acquire;
-use crate::connection::{Connection, Reset};
+use crate::connection::Connection;
 use crate::inner::Inner;
 use crate::pool::{CorePool, Todo};
 use crate::thread;
@@ -31,13 +31,13 @@ pub(crate) enum Rest {
 ///
 /// # Safety
 /// The thread is attached.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn give_back(inner: &Inner, held: Held) -> Rest {
     let claim = held.claim();
     // SAFETY: `held` is the caller's, and the reference is used only while the slot is CHECKING by
     // `begin_reset`, so nobody can take the connection out.
     let Some(connection) = (unsafe { inner.core.value(claim) }) else { return Rest::NotHeld };
-    if matches!(connection.reset, Reset::Nothing) {
+    if !connection.needs_reset() {
         let nanos = || inner.clock.nanos();
         return match inner.core.give_back(held, inner.clock.coarse(), nanos) {
             GivenBack::Idle => Rest::Nothing,

@@ -9,58 +9,84 @@ unsafe extern "C" {
     fn PyThread_get_thread_ident() -> c_ulong;
 }
 
-/// The slot of a pool in which a thread last found a connection.
-#[derive(Clone, Copy)]
-struct Habit {
-    pool: u32,
-    slot: u32,
+/// What the fast path wants to know of its thread, in one place, for one look.
+pub(crate) struct Thread {
+    /// `threading.get_ident()`; 0 until somebody asks.
+    ident: Cell<u64>,
+    /// The pool in which the thread last acquired; pools count from 1.
+    pool: Cell<u32>,
+    /// The slot in which it found a connection there.
+    slot: Cell<u32>,
+    /// The pool whose hook the thread runs; 0 for none.
+    hook_of: Cell<u32>,
 }
 
 thread_local! {
-    static HABIT: Cell<Habit> = const { Cell::new(Habit { pool: 0, slot: 0 }) };
-    static IDENT: Cell<u64> = const { Cell::new(0) };
-    /// The pool whose hook the thread runs; 0 for none. Pools count from 1.
-    static HOOK_OF: Cell<u32> = const { Cell::new(0) };
+    static THREAD: Thread = const {
+        Thread { ident: Cell::new(0), pool: Cell::new(0), slot: Cell::new(0), hook_of: Cell::new(0) }
+    };
 }
 
-/// The slot to try first. One for all pools is enough: a wrong guess costs one look.
-#[inline]
-pub(crate) fn habit(pool: u32) -> u32 {
-    let habit = HABIT.get();
-    if habit.pool == pool {
-        habit.slot
-    } else {
-        0
+impl Thread {
+    #[inline(always)]
+    pub(crate) fn with<R>(look: impl FnOnce(&Self) -> R) -> R {
+        THREAD.with(look)
     }
-}
 
-#[inline]
-pub(crate) fn set_habit(pool: u32, slot: u32) {
-    HABIT.set(Habit { pool, slot });
-}
+    /// The slot to try first. One for all pools is enough: a wrong guess costs one look.
+    #[inline(always)]
+    pub(crate) fn habit(&self, pool: u32) -> u32 {
+        if self.pool.get() == pool { self.slot.get() } else { 0 }
+    }
 
-/// The thread's `threading.get_ident()`.
-#[inline]
-pub(crate) fn ident() -> u64 {
-    match IDENT.get() {
-        0 => {
-            // SAFETY: has no preconditions.
-            let ident = unsafe { PyThread_get_thread_ident() } as u64;
-            IDENT.set(ident);
-            ident
+    #[inline(always)]
+    pub(crate) fn set_habit(&self, pool: u32, slot: u32) {
+        self.pool.set(pool);
+        self.slot.set(slot);
+    }
+
+    /// The thread's `threading.get_ident()`.
+    #[inline(always)]
+    pub(crate) fn ident(&self) -> u64 {
+        match self.ident.get() {
+            0 => self.find_ident(),
+            ident => ident,
         }
-        ident => ident,
     }
+
+    #[cold]
+    fn find_ident(&self) -> u64 {
+        // SAFETY: has no preconditions.
+        let ident = unsafe { PyThread_get_thread_ident() } as u64;
+        self.ident.set(ident);
+        ident
+    }
+}
+
+/// See [`Thread::habit`].
+#[inline(always)]
+pub(crate) fn habit(pool: u32) -> u32 {
+    Thread::with(|thread| thread.habit(pool))
+}
+
+/// See [`Thread::set_habit`].
+pub(crate) fn set_habit(pool: u32, slot: u32) {
+    Thread::with(|thread| thread.set_habit(pool, slot));
+}
+
+/// See [`Thread::ident`].
+pub(crate) fn ident() -> u64 {
+    Thread::with(Thread::ident)
 }
 
 /// Forgets the name after a fork, since the child's only thread may have another.
 pub(crate) fn forget() {
-    IDENT.set(0);
+    Thread::with(|thread| thread.ident.set(0));
 }
 
 /// Whether the thread runs a hook of this pool.
 pub(crate) fn in_hook_of(pool: u32) -> bool {
-    HOOK_OF.get() == pool
+    Thread::with(|thread| thread.hook_of.get() == pool)
 }
 
 /// Marks the thread as running a hook of a pool, until the guard goes.
@@ -70,12 +96,12 @@ pub(crate) struct InHook {
 
 impl InHook {
     pub(crate) fn of(pool: u32) -> Self {
-        Self { before: HOOK_OF.replace(pool) }
+        Self { before: Thread::with(|thread| thread.hook_of.replace(pool)) }
     }
 }
 
 impl Drop for InHook {
     fn drop(&mut self) {
-        HOOK_OF.set(self.before);
+        Thread::with(|thread| thread.hook_of.set(self.before));
     }
 }
