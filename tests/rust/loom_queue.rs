@@ -208,3 +208,24 @@ fn a_nudged_waiter_that_gives_up_passes_its_nudge_on() {
         leaver.join().unwrap();
     });
 }
+
+#[test]
+fn a_nudged_waiter_that_gets_bad_news_passes_its_nudge_on() {
+    explore(3, || {
+        let pool = Pool::full(throughput(1));
+        let held = pool.try_acquire(0).expect("it is idle");
+        pool.join(0).expect("the pool is open");
+        let (second, news_of_second) = pool.join(0).expect("the pool is open");
+        let releaser = Arc::clone(&pool);
+        let releaser = thread::spawn(move || assert!(releaser.release(held, 0)));
+        let worker = Arc::clone(&pool);
+        let worker = thread::spawn(move || {
+            worker.does(0, |todo| worker.core.dismiss_oldest(0, todo)).expect("it waits");
+        });
+
+        pool.wait(second, &news_of_second, 0).expect("the pool is open");
+
+        releaser.join().unwrap();
+        worker.join().unwrap();
+    });
+}

@@ -58,10 +58,13 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Replaces all connections: closes the idle ones now and the others on their return.
     pub fn evict(&self, now: Ticks, effects: &mut Effects<T, W>) {
+        // Under the mutex, no connection moves to a place that was looked at already.
+        let queue = self.queue.lock();
         for (index, slot) in self.slots.iter() {
             // Again when the connection went from one hand to another between the two looks.
             while !self.evict_one(index, slot, now, effects) {}
         }
+        drop(queue);
         self.dispatch(now, effects);
     }
 

@@ -1,0 +1,43 @@
+"""The README's examples run, as a newcomer would run them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_has_examples() -> None:
+    assert len(EXAMPLES) >= 2
+    assert len([line for line in EXAMPLES[0].splitlines() if line.strip()]) <= 14
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split("\n")[2][:40])
+def test_an_example_of_the_readme_runs_without_a_warning(example: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", example]
+
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+
+
+def test_each_argument_that_the_readme_names_exists() -> None:
+    import inspect  # noqa: PLC0415
+
+    import millpond  # noqa: PLC0415
+
+    known = set(inspect.signature(millpond.Pool.__init__).parameters)
+    table = README.read_text("utf-8").partition("## What a pool does")[2].partition("When it has")[0]
+
+    named = {name for name in re.findall(r"\b([a-z_]+)=", table)}
+
+    assert named - known == {"timeout"}
