@@ -298,5 +298,8 @@ class ManualClock:
     def now(self) -> float:
         """Return the time in seconds, of no particular origin."""
 
+def exited() -> None:
+    """Note that the exit handlers ran: from now on no pool calls into Python."""
+
 def leak(object: object) -> None:  # noqa: A002
     """Keep an object for ever: after a fork, what belongs to the parent is never finalized."""

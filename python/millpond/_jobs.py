@@ -26,27 +26,39 @@ FIRST_DELAY: Final = 0.05
 LONGEST_DELAY: Final = 5.0
 JITTER: Final = 0.25
 
+SAME_AGAIN: Final = "connect: returned the same connection again"
+
 
 class Backoff:
     """How long to wait after the last of some failures: twice as long each time, with jitter.
 
-    The jitter keeps a hundred processes from coming back to a restarted server in step.
+    The jitter keeps a hundred processes from coming back to a restarted server in step. Attempts that
+    were under way together fail together, and count as one.
     """
 
     def __init__(self) -> None:
         """Begin without failures."""
         self._failures = 0
+        self._failed_at = 0.0
+        self._delay = 0.0
 
     def succeeded(self) -> None:
         """Forget the failures."""
         self._failures = 0
+        self._failed_at = 0.0
 
-    def failed(self) -> float:
-        """Count a failure, and return the seconds to wait."""
-        # Not atomic: two that fail at once may count as one, which they are.
-        delay = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), LONGEST_DELAY)
-        self._failures += 1
-        return delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
+    def failed(self, started: float) -> float:
+        """Count the failure of an attempt, and return the seconds to wait.
+
+        Args:
+            started: When the attempt began, by `time.perf_counter()`.
+        """
+        if started >= self._failed_at:
+            delay = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), LONGEST_DELAY)
+            self._delay = delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
+            self._failures += 1
+            self._failed_at = time.perf_counter()
+        return self._delay
 
 
 def run(pool: Pool[Any], job: Job) -> None:
@@ -61,7 +73,7 @@ def _open(pool: Pool[C], job: Job) -> None:
     try:
         connection: C = job.call(pool._driver.connect)
     except BaseException as error:  # noqa: BLE001  SystemExit in a connect() must not cost a slot
-        _open_failed(pool, job, error)
+        _open_failed(pool, job, error, started)
         return
     try:
         if connection is None:
@@ -73,13 +85,13 @@ def _open(pool: Pool[C], job: Job) -> None:
         reset = pool._reset_of(connection)
     except BaseException as error:  # noqa: BLE001
         _farewell(pool, job, connection)
-        _open_failed(pool, job, error)
+        _open_failed(pool, job, error, started)
         return
     try:
         kept = job.filled(connection, reset, time.perf_counter() - started)
     except ValueError:
         # It stays open: whoever has the other slot may be using it.
-        _open_failed(pool, job, PoolConfigError("connect: returned the same connection again"))
+        _open_failed(pool, job, PoolConfigError(SAME_AGAIN), started)
         return
     if kept:
         pool._opened()
@@ -90,8 +102,8 @@ def _open(pool: Pool[C], job: Job) -> None:
         _farewell(pool, job, connection)
 
 
-def _open_failed(pool: Pool[Any], job: Job, error: BaseException) -> None:
-    delay = pool._backoff.failed()
+def _open_failed(pool: Pool[Any], job: Job, error: BaseException, started: float) -> None:
+    delay = pool._backoff.failed(started)
     transient = not isinstance(error, PoolError) and pool._driver.is_transient(error)
     if not job.current:
         return

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from millpond._stats import ConnectionStats, PoolStats
 
 MAX_HOLDERS: Final = 5
+
+_collecting: Final = threading.RLock()
 
 
 def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> str:
@@ -40,10 +45,29 @@ def holder(connection: ConnectionStats) -> str:
     if connection.site is not None:
         return f"{said}, acquired at {place(connection.site)}"
     # Without a threshold nobody noted the line, but what the thread does right now is free.
-    frame = sys._current_frames().get(ident)  # noqa: SLF001  the only way to see another thread
+    frame = _frames().get(ident)
     if ident == threading.get_ident() or frame is None:
         return said
     return f"{said}, now at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _frames() -> dict[int, FrameType]:
+    """Get what each thread is doing.
+
+    CPython before 3.12 holds its runtime lock meanwhile, and may collect garbage under it. Should that
+    run a finalizer, which lets another thread have the GIL, and that thread come here, both wait for
+    each other. So it may not collect.
+    """
+    if sys.version_info >= (3, 12):
+        return sys._current_frames()  # noqa: SLF001  the only way to see another thread
+    with _collecting:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames()  # noqa: SLF001
+        finally:
+            if was_enabled:
+                gc.enable()
 
 
 def thread_name(ident: int) -> str:

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use loom::thread;
 use millpond_core::{Claim, Job, Reason, State};
-use model::{explore, limits, Pool, Todo};
+use model::{explore, explore_up_to, limits, Pool, Todo};
 
 fn one_held() -> (Arc<Pool>, Claim) {
     let pool = Pool::full(limits(1));
@@ -37,7 +37,7 @@ fn assert_empty(pool: &Pool) {
 
 #[test]
 fn a_connection_that_is_released_while_the_pool_is_closed_is_closed() {
-    explore(5, || {
+    explore(|| {
         let (pool, held) = one_held();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || assert!(releaser.release(held, 0)));
@@ -51,7 +51,7 @@ fn a_connection_that_is_released_while_the_pool_is_closed_is_closed() {
 
 #[test]
 fn a_connection_that_is_reset_while_the_pool_is_closed_is_closed() {
-    explore(5, || {
+    explore(|| {
         let (pool, held) = one_held();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || assert!(releaser.reset(held, 0)));
@@ -65,7 +65,7 @@ fn a_connection_that_is_reset_while_the_pool_is_closed_is_closed() {
 
 #[test]
 fn a_connection_that_is_acquired_while_the_pool_is_closed_is_closed_on_its_return() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let borrower = Arc::clone(&pool);
         let borrower = thread::spawn(move || {
@@ -83,7 +83,7 @@ fn a_connection_that_is_acquired_while_the_pool_is_closed_is_closed_on_its_retur
 
 #[test]
 fn a_caller_does_not_wait_for_a_pool_that_is_closed() {
-    explore(3, || {
+    explore_up_to(3, || {
         let (pool, held) = one_held();
         let caller = Arc::clone(&pool);
         let caller = thread::spawn(move || {
@@ -104,7 +104,7 @@ fn a_caller_does_not_wait_for_a_pool_that_is_closed() {
 
 #[test]
 fn a_connection_that_arrives_while_the_pool_is_closed_is_closed() {
-    explore(5, || {
+    explore(|| {
         let (pool, claim) = opening();
         let opener = Arc::clone(&pool);
         let opener = thread::spawn(move || {
@@ -122,7 +122,7 @@ fn a_connection_that_arrives_while_the_pool_is_closed_is_closed() {
 
 #[test]
 fn a_waiter_of_a_suspended_pool_is_served_when_it_goes_on() {
-    explore(3, || {
+    explore_up_to(3, || {
         let (pool, held) = one_held();
         pool.core.suspend();
         let caller = Arc::clone(&pool);
@@ -159,7 +159,7 @@ fn assert_no_longer_shrinking(pool: &Pool) {
 
 #[test]
 fn a_connection_above_the_limit_does_not_stay_though_it_is_being_released() {
-    explore(5, || {
+    explore_up_to(4, || {
         let (pool, held) = second_held();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || assert!(releaser.release(held, 0)));
@@ -174,7 +174,7 @@ fn a_connection_above_the_limit_does_not_stay_though_it_is_being_released() {
 
 #[test]
 fn a_connection_above_the_limit_does_not_stay_though_it_is_being_reset() {
-    explore(5, || {
+    explore_up_to(4, || {
         let (pool, held) = second_held();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || assert!(releaser.reset(held, 0)));
@@ -189,7 +189,7 @@ fn a_connection_above_the_limit_does_not_stay_though_it_is_being_reset() {
 
 #[test]
 fn a_waiter_of_a_pool_that_became_smaller_is_served_and_the_limit_is_kept() {
-    explore(3, || {
+    explore_up_to(4, || {
         let (pool, held) = second_held();
         let first = pool.try_acquire(0).expect("it is idle");
         pool.does(0, |todo| pool.core.resize(0, 1, 0, todo));
@@ -202,7 +202,7 @@ fn a_waiter_of_a_pool_that_became_smaller_is_served_and_the_limit_is_kept() {
         let claim = pool.acquire(0).expect("the pool is open");
 
         releaser.join().unwrap();
-        assert_eq!(pool.opened() - pool.closed(), 1);
+        assert_eq!(pool.open_now(), 1);
         assert!(pool.release(claim, 0));
         assert_no_longer_shrinking(&pool);
     });
@@ -210,20 +210,21 @@ fn a_waiter_of_a_pool_that_became_smaller_is_served_and_the_limit_is_kept() {
 
 #[test]
 fn a_connection_that_moves_below_the_limit_leaves_no_room_for_another() {
-    explore(2, || {
+    explore_up_to(3, || {
         let pool = Pool::full(limits(4));
         let held = [(); 4].map(|()| pool.try_acquire(0).expect("there are four"));
         pool.does(0, |todo| pool.core.resize(0, 2, 0, todo));
         assert!(pool.release(held[0], 0));
         assert!(pool.release(held[1], 0));
-        assert_eq!(pool.opened() - pool.closed(), 2, "both are above the limit");
+        assert_eq!(pool.open_now(), 2, "both are above the limit");
+        pool.forget_the_past();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || assert!(releaser.release(held[2], 0)));
 
         let claim = pool.acquire(0).expect("the pool is open");
 
         releaser.join().unwrap();
-        assert!(pool.opened() - pool.closed() <= 2);
+        assert_eq!(pool.most_at_once(), 2);
         assert!(pool.release(claim, 0));
         assert!(pool.release(held[3], 0));
         assert_no_longer_shrinking(&pool);
@@ -232,7 +233,7 @@ fn a_connection_that_moves_below_the_limit_leaves_no_room_for_another() {
 
 #[test]
 fn a_connection_does_not_escape_its_eviction_by_moving_below_the_limit() {
-    explore(4, || {
+    explore_up_to(4, || {
         let (pool, held) = second_held();
         pool.does(0, |todo| pool.core.resize(0, 1, 0, todo));
         let releaser = Arc::clone(&pool);
@@ -247,7 +248,7 @@ fn a_connection_does_not_escape_its_eviction_by_moving_below_the_limit() {
 
 #[test]
 fn of_two_resizes_at_once_the_limit_that_stays_is_kept() {
-    explore(4, || {
+    explore(|| {
         let (pool, held) = second_held();
         let first = pool.try_acquire(0).expect("it is idle");
         let other = Arc::clone(&pool);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use loom::thread;
 use millpond_core::{Limits, Policy, Reason, State, HAND_OFF_AFTER};
-use model::{explore, limits, Pool};
+use model::{explore, explore_up_to, limits, Pool};
 
 /// One connection, which is in the hands of the caller.
 fn one_held() -> (Arc<Pool>, millpond_core::Claim) {
@@ -22,7 +22,7 @@ fn throughput(max_size: u32) -> Limits {
 
 #[test]
 fn a_release_never_misses_a_waiter() {
-    explore(3, || {
+    explore(|| {
         let (pool, held) = one_held();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || assert!(releaser.release(held, 0)));
@@ -37,7 +37,7 @@ fn a_release_never_misses_a_waiter() {
 
 #[test]
 fn a_release_with_a_reset_never_misses_a_waiter() {
-    explore(2, || {
+    explore(|| {
         let (pool, held) = one_held();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || assert!(releaser.reset(held, 0)));
@@ -52,13 +52,12 @@ fn a_release_with_a_reset_never_misses_a_waiter() {
 
 #[test]
 fn a_connection_that_its_holder_discards_makes_room_for_a_waiter() {
-    explore(2, || {
+    explore_up_to(4, || {
         let (pool, held) = one_held();
         let releaser = Arc::clone(&pool);
         let releaser = thread::spawn(move || {
             let held = releaser.core.held(held.slot, None).expect("it is held");
-            releaser
-                .does(0, |todo| releaser.core.retire_held(held, Reason::Discarded, 0, todo));
+            releaser.does(0, |todo| releaser.core.retire_held(held, Reason::Discarded, 0, todo));
         });
 
         let claim = pool.acquire(0).expect("the pool is open");
@@ -71,7 +70,7 @@ fn a_connection_that_its_holder_discards_makes_room_for_a_waiter() {
 
 #[test]
 fn a_connection_goes_back_to_the_pool_when_its_waiter_gives_up_at_the_moment_of_the_release() {
-    explore(3, || {
+    explore(|| {
         let (pool, held) = one_held();
         let (ticket, mailbox) = pool.join(0).expect("the pool is open");
         let releaser = Arc::clone(&pool);
@@ -87,7 +86,7 @@ fn a_connection_goes_back_to_the_pool_when_its_waiter_gives_up_at_the_moment_of_
 
 #[test]
 fn a_waiter_that_gives_up_passes_its_grant_on() {
-    explore(2, || {
+    explore_up_to(3, || {
         let (pool, held) = one_held();
         let (first, news_of_first) = pool.join(0).expect("the pool is open");
         let (second, news_of_second) = pool.join(0).expect("the pool is open");
@@ -107,7 +106,7 @@ fn a_waiter_that_gives_up_passes_its_grant_on() {
 
 #[test]
 fn two_callers_and_one_connection_are_both_served() {
-    explore(2, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let other = Arc::clone(&pool);
         let other = thread::spawn(move || {
@@ -125,7 +124,7 @@ fn two_callers_and_one_connection_are_both_served() {
 
 #[test]
 fn a_waiter_that_was_overtaken_is_nudged_again() {
-    explore(2, || {
+    explore_up_to(6, || {
         let pool = Pool::full(throughput(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let barger = Arc::clone(&pool);
@@ -145,7 +144,7 @@ fn a_waiter_that_was_overtaken_is_nudged_again() {
 
 #[test]
 fn a_waiter_that_was_overtaken_for_long_is_handed_the_connection() {
-    explore(2, || {
+    explore_up_to(6, || {
         let pool = Pool::full(throughput(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let (ticket, mailbox) = pool.join(0).expect("the pool is open");
@@ -167,7 +166,7 @@ fn a_waiter_that_was_overtaken_for_long_is_handed_the_connection() {
 
 #[test]
 fn two_releases_serve_two_waiters_though_only_the_oldest_is_nudged() {
-    explore(2, || {
+    explore_up_to(3, || {
         let pool = Pool::full(throughput(2));
         let held = [(); 2].map(|()| pool.try_acquire(0).expect("there are two"));
         let (first, news_of_first) = pool.join(0).expect("the pool is open");
@@ -192,7 +191,7 @@ fn two_releases_serve_two_waiters_though_only_the_oldest_is_nudged() {
 
 #[test]
 fn a_nudged_waiter_that_gives_up_passes_its_nudge_on() {
-    explore(2, || {
+    explore_up_to(3, || {
         let pool = Pool::full(throughput(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let (first, news_of_first) = pool.join(0).expect("the pool is open");
@@ -211,7 +210,7 @@ fn a_nudged_waiter_that_gives_up_passes_its_nudge_on() {
 
 #[test]
 fn a_nudged_waiter_that_gets_bad_news_passes_its_nudge_on() {
-    explore(3, || {
+    explore_up_to(3, || {
         let pool = Pool::full(throughput(1));
         let held = pool.try_acquire(0).expect("it is idle");
         pool.join(0).expect("the pool is open");

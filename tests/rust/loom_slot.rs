@@ -11,7 +11,7 @@ use model::{explore, limits, Pool};
 
 #[test]
 fn of_two_callers_one_gets_the_connection() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let other = Arc::clone(&pool);
         let other = thread::spawn(move || other.try_acquire(0));
@@ -25,7 +25,7 @@ fn of_two_callers_one_gets_the_connection() {
 
 #[test]
 fn a_connection_is_never_in_two_hands() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let other = Arc::clone(&pool);
         let borrow_and_release = |pool: &Pool| {
@@ -44,7 +44,7 @@ fn a_connection_is_never_in_two_hands() {
 
 #[test]
 fn of_two_releases_of_one_connection_one_counts() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let other = Arc::clone(&pool);
@@ -58,7 +58,7 @@ fn of_two_releases_of_one_connection_one_counts() {
 
 #[test]
 fn of_two_releases_with_a_reset_one_resets() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let other = Arc::clone(&pool);
@@ -72,7 +72,7 @@ fn of_two_releases_with_a_reset_one_resets() {
 
 #[test]
 fn a_late_second_release_never_takes_the_connection_from_its_next_holder() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let other = Arc::clone(&pool);
@@ -90,7 +90,7 @@ fn a_late_second_release_never_takes_the_connection_from_its_next_holder() {
 
 #[test]
 fn an_evicted_connection_is_closed_though_it_is_being_released() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let releaser = Arc::clone(&pool);
@@ -106,7 +106,7 @@ fn an_evicted_connection_is_closed_though_it_is_being_released() {
 
 #[test]
 fn an_evicted_connection_is_closed_though_it_is_being_reset() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let releaser = Arc::clone(&pool);
@@ -121,7 +121,7 @@ fn an_evicted_connection_is_closed_though_it_is_being_reset() {
 
 #[test]
 fn an_evicted_connection_is_closed_though_it_changes_hands() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let borrower = Arc::clone(&pool);
@@ -141,7 +141,7 @@ fn an_evicted_connection_is_closed_though_it_changes_hands() {
 
 #[test]
 fn a_connection_that_its_holder_keeps_is_in_the_pool_no_more() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(limits(1));
         let held = pool.try_acquire(0).expect("it is idle");
         let other = Arc::clone(&pool);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use loom::thread;
 use millpond_core::{Claim, Job, Limits, State, Ticks};
-use model::{explore, limits, Connection, Pool, Todo};
+use model::{explore, explore_up_to, limits, Connection, Pool, Todo};
 
 const TIMEOUT: Ticks = 100;
 
@@ -24,7 +24,7 @@ fn advance(pool: &Pool, now: Ticks) -> (Option<Ticks>, Todo) {
 
 #[test]
 fn an_idle_connection_is_either_acquired_or_closed() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(idle_limit());
         let timer = Arc::clone(&pool);
         let timer = thread::spawn(move || {
@@ -42,7 +42,7 @@ fn an_idle_connection_is_either_acquired_or_closed() {
 
 #[test]
 fn a_connection_that_is_released_while_the_timer_looks_at_it_expires_later() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(idle_limit());
         let held = pool.try_acquire(0).expect("it is idle");
         let timer = Arc::clone(&pool);
@@ -57,7 +57,7 @@ fn a_connection_that_is_released_while_the_timer_looks_at_it_expires_later() {
 
 #[test]
 fn a_connection_that_is_being_reset_while_the_timer_looks_at_it_expires_later() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(idle_limit());
         let held = pool.try_acquire(0).expect("it is idle");
         let timer = Arc::clone(&pool);
@@ -87,7 +87,7 @@ fn expires(pool: &Pool, mut next: Ticks) {
 
 #[test]
 fn a_waiter_is_served_though_the_connection_expires_at_its_release() {
-    explore(4, || {
+    explore_up_to(4, || {
         let pool = Pool::full(idle_limit());
         let held = pool.try_acquire(0).expect("it is idle");
         let timer = Arc::clone(&pool);
@@ -121,7 +121,7 @@ fn opening() -> (Arc<Pool>, Claim) {
 
 #[test]
 fn a_connection_that_arrives_at_its_deadline_is_either_in_the_pool_or_refused() {
-    explore(5, || {
+    explore(|| {
         let (pool, claim) = opening();
         let timer = Arc::clone(&pool);
         let timer = thread::spawn(move || advance(&timer, TIMEOUT).1.overdue.len());
@@ -139,7 +139,7 @@ fn a_connection_that_arrives_at_its_deadline_is_either_in_the_pool_or_refused() 
 
 #[test]
 fn a_validation_that_ends_at_its_deadline_is_either_passed_or_overdue() {
-    explore(5, || {
+    explore(|| {
         let limits =
             Limits { validation_interval: TIMEOUT, validation_timeout: TIMEOUT, ..limits(1) };
         let pool = Pool::full(limits);
@@ -165,7 +165,7 @@ fn a_validation_that_ends_at_its_deadline_is_either_passed_or_overdue() {
 
 #[test]
 fn a_job_that_just_began_is_not_overdue() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(Limits { connect_timeout: TIMEOUT, ..idle_limit() });
         let now = 5 * TIMEOUT;
         let timer = Arc::clone(&pool);
@@ -185,7 +185,7 @@ fn a_job_that_just_began_is_not_overdue() {
 
 #[test]
 fn a_job_that_began_while_the_timer_looked_at_its_slot_has_its_deadline() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(Limits { connect_timeout: TIMEOUT, ..idle_limit() });
         let now = TIMEOUT;
         let timer = Arc::clone(&pool);
@@ -205,7 +205,7 @@ fn a_job_that_began_while_the_timer_looked_at_its_slot_has_its_deadline() {
 
 #[test]
 fn a_waiter_is_served_when_the_pause_after_a_failure_ends_while_it_joins() {
-    explore(4, || {
+    explore_up_to(4, || {
         let (pool, claim) = opening();
         let mut todo = Todo::default();
         assert!(pool.core.open_failed(claim, TIMEOUT, true, 0, &mut todo));
@@ -224,7 +224,7 @@ fn a_waiter_is_served_when_the_pause_after_a_failure_ends_while_it_joins() {
 
 #[test]
 fn a_holder_is_reported_once_though_it_is_releasing() {
-    explore(5, || {
+    explore(|| {
         let pool = Pool::full(Limits { leak_threshold: TIMEOUT, ..limits(1) });
         let held = pool.try_acquire(0).expect("it is idle");
         let timers = [(); 2].map(|()| {

@@ -12,11 +12,12 @@ use crate::waiter::Waker;
 use crate::word::{Flag, State, Word};
 
 impl<T, W: Waker> Core<T, W> {
-    /// Puts a new connection into the place that was reserved for it.
+    /// Puts a new connection into the place that was reserved for it, or, when nobody wants it any more
+    /// (the pool became smaller, or connections were evicted meanwhile), closes it in that place.
     ///
     /// # Errors
-    /// The connection comes back when nobody wants it any more: the pool was closed or became smaller,
-    /// the job took too long, or connections were evicted meanwhile.
+    /// The connection comes back when its place was given up: the job took too long, or the pool was
+    /// closed.
     pub fn fill(
         &self,
         claim: Claim,
@@ -26,11 +27,11 @@ impl<T, W: Waker> Core<T, W> {
         effects: &mut Effects<T, W>,
     ) -> Result<(), T> {
         let slot = self.slots.get(claim.slot);
-        let wanted = !self.is_closed() && claim.slot < self.max_size.load(Relaxed);
-        let owned = if wanted { slot.begin_fill(claim.generation) } else { None };
+        let fits = claim.slot < self.max_size.load(Relaxed);
+        let owned = if fits { slot.begin_fill(claim.generation) } else { None };
         let Some(generation) = owned else {
-            self.abandon(claim, now, effects);
-            return Err(value);
+            let reason = if fits { self.retire_reason(slot) } else { Reason::Shrunk };
+            return self.refuse(claim, value, reason, now, effects);
         };
         // SAFETY: `begin_fill` gave us the slot, and only `publish` below gives it up.
         unsafe { slot.put(value, identity) };
@@ -38,6 +39,25 @@ impl<T, W: Waker> Core<T, W> {
         self.stats.opened.add_one();
         self.paused.store(false, SeqCst);
         self.publish(Claim { generation, ..claim }, now, effects);
+        Ok(())
+    }
+
+    /// Closes a new connection in its place, which stays taken until that is done: the connection is
+    /// open at the server and counts.
+    fn refuse(
+        &self,
+        claim: Claim,
+        value: T,
+        reason: Reason,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> Result<(), T> {
+        let slot = self.slots.get(claim.slot);
+        let Some((generation, _)) = slot.begin_close(claim.generation, State::Connecting) else {
+            return Err(value);
+        };
+        self.stats.opened.add_one();
+        self.close(Claim { generation, ..claim }, Some(value), reason, now, effects);
         Ok(())
     }
 
@@ -182,7 +202,13 @@ impl<T, W: Waker> Core<T, W> {
     ///
     /// False when there is no room below, when the owner lost the connection, and when it was asked to
     /// retire it.
-    fn move_down(&self, claim: Claim, from: State, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+    fn move_down(
+        &self,
+        claim: Claim,
+        from: State,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
         let slot = self.slots.get(claim.slot);
         let seen = slot.word();
         if seen.generation() != claim.generation || seen.state() != from || seen.has(Flag::Retire) {

@@ -98,7 +98,8 @@ impl Schedule {
     /// Whether the timer thread would be late, or, since what it sleeps for is gone, wake in vain. It
     /// is told of the second now, when the pool is at work, and not woken later, when it is idle.
     fn is_news(&mut self, before: Option<Armed>, when: Ticks) -> bool {
-        let in_vain = before.is_some_and(|before| before.when == self.promised) && when > self.promised;
+        let in_vain =
+            before.is_some_and(|before| before.when == self.promised) && when > self.promised;
         let late = when < self.promised;
         if late || in_vain {
             // Until it has looked, so that it is told once.

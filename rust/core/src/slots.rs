@@ -36,7 +36,9 @@ impl<T> Slots<T> {
     /// Makes the slots `0..len` exist.
     pub(crate) fn grow(&self, len: u32) {
         assert!(len <= MAX_SIZE, "{len} slots are more than {MAX_SIZE}");
-        let Some(last) = (len as usize).checked_sub(1).filter(|last| *last >= FIRST) else { return };
+        let Some(last) = (len as usize).checked_sub(1).filter(|last| *last >= FIRST) else {
+            return;
+        };
         for chunk in 0..=locate(last).0 {
             let chunk_len = FIRST << chunk;
             self.chunks[chunk].get_or_init(|| (0..chunk_len).map(|_| Slot::new()).collect());

@@ -197,7 +197,8 @@ impl<T, W: Waker> Core<T, W> {
     /// The soonest that anything but its age could call for a look at a connection in use.
     fn soonest(&self, now: Ticks) -> Ticks {
         let limits = &self.limits;
-        let soonest = limits.idle_timeout.min(limits.validation_interval).min(limits.leak_threshold);
+        let soonest =
+            limits.idle_timeout.min(limits.validation_interval).min(limits.leak_threshold);
         now.saturating_add(soonest)
     }
 
@@ -225,7 +226,9 @@ impl<T, W: Waker> Core<T, W> {
     /// ever, and none is ever idle for `idle_timeout`.
     fn revise_habit(&self, now: Ticks) {
         let since = self.reach_since.load(Relaxed);
-        if self.limits.idle_timeout == NEVER || now.saturating_sub(since) < self.limits.idle_timeout / 4 {
+        if self.limits.idle_timeout == NEVER
+            || now.saturating_sub(since) < self.limits.idle_timeout / 4
+        {
             return;
         }
         self.reach_since.store(now, Relaxed);

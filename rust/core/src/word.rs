@@ -114,7 +114,7 @@ pub(crate) fn is_legal(from: State, to: State) -> bool {
     matches!(
         (from, to),
         (Empty, Connecting)
-            | (Connecting, Checking | Empty)
+            | (Connecting, Checking | Closing | Empty)
             | (Idle, InUse | Granted | Checking | Closing)
             | (Granted, InUse | Idle | Closing)
             | (InUse, Idle | Checking | Closing)

@@ -3,7 +3,8 @@
 //! A job is a right: it ends with one of its methods, or, dropped without (the worker died, or no
 //! thread could be started), gives the slot up by itself.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use millpond_core::{Claim, Job as Task, Reason, State, Ticks};
 use pyo3::exceptions::PyValueError;
@@ -202,7 +203,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        if *self.ended.get_mut() {
+        if *self.ended.get_mut() || crate::EXITED.load(Relaxed) {
             return;
         }
         Python::try_attach(|py| {

@@ -163,7 +163,7 @@ impl Lease {
 /// somebody may still be using it, and its place is free again.
 impl Drop for Lease {
     fn drop(&mut self) {
-        if *self.state.get_mut() != HELD {
+        if *self.state.get_mut() != HELD || crate::EXITED.load(Relaxed) {
             return;
         }
         // Not `attach`, which would panic while the interpreter is finalizing; then there is nothing

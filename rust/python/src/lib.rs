@@ -32,9 +32,22 @@ mod thread;
 mod ticket;
 mod wait;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+
+/// The exit handlers ran: modules may be empty now, so pools do not call into them any more.
+static EXITED: AtomicBool = AtomicBool::new(false);
+
+/// Note that the exit handlers ran.
+#[pyfunction]
+fn exited() {
+    // Relaxed, here and where it is read: whoever runs now runs in the thread that set it, or is a
+    // daemon that is about to be stopped.
+    EXITED.store(true, Relaxed);
+}
 
 /// Keep an object for ever: after a fork, what belongs to the parent is never finalized.
 #[pyfunction]
@@ -63,6 +76,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ticket::Ticket>()?;
     module.add_class::<clock::ManualClock>()?;
     module.add_function(wrap_pyfunction!(leak, module)?)?;
+    module.add_function(wrap_pyfunction!(exited, module)?)?;
     module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
     hot::install(module.py())
 }

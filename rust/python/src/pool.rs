@@ -71,6 +71,9 @@ impl CorePool {
     /// Does what the engine decided. No lock is held here, and the thread is attached.
     pub(crate) fn perform(slf: &Bound<'_, Self>, inner: &Inner, mut todo: Todo) {
         let py = slf.py();
+        if crate::EXITED.load(Relaxed) {
+            return;
+        }
         while !todo.is_empty() {
             let mut next = Todo::default();
             for wake in todo.wakes.drain(..) {

@@ -36,7 +36,11 @@ impl Thread {
     /// The slot to try first. One for all pools is enough: a wrong guess costs one look.
     #[inline(always)]
     pub(crate) fn habit(&self, pool: u32) -> u32 {
-        if self.pool.get() == pool { self.slot.get() } else { 0 }
+        if self.pool.get() == pool {
+            self.slot.get()
+        } else {
+            0
+        }
     }
 
     #[inline(always)]

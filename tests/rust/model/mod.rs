@@ -19,14 +19,24 @@ use millpond_core::{
 
 pub(crate) type Todo = Effects<Connection, Waiter>;
 
-/// Explores every order of `run` with at most `preemptions` interruptions of a thread that could go on,
-/// and says how many there were.
-pub(crate) fn explore(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
+/// Explores every order of what the threads of `run` do.
+pub(crate) fn explore(run: impl Fn() + Send + Sync + 'static) {
+    explore_up_to(None, run);
+}
+
+/// Explores orders in which at most so many threads are interrupted that could have gone on.
+///
+/// `LOOM_MAX_PREEMPTIONS` in the environment sets another number for all models. At the end it says how
+/// many executions there were.
+pub(crate) fn explore_up_to(
+    preemptions: impl Into<Option<usize>>,
+    run: impl Fn() + Send + Sync + 'static,
+) {
     let executions = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&executions);
     let mut builder = Builder::new();
     builder.max_branches = 20_000;
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.preemption_bound = builder.preemption_bound.or(preemptions.into());
     builder.check(move || {
         counted.fetch_add(1, Relaxed);
         run();
@@ -129,12 +139,14 @@ pub(crate) struct Pool {
     /// Connections opened so far, and closed: not modelled, they are only counted.
     opened: AtomicU64,
     closed: AtomicU64,
+    most: AtomicU64,
 }
 
 impl Pool {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let core = Core::new(limits);
-        Arc::new(Self { core, opened: AtomicU64::new(0), closed: AtomicU64::new(0) })
+        let zero = || AtomicU64::new(0);
+        Arc::new(Self { core, opened: zero(), closed: zero(), most: zero() })
     }
 
     /// A pool whose every place has an idle connection.
@@ -186,7 +198,22 @@ impl Pool {
     }
 
     pub(crate) fn open(&self) -> Connection {
-        Connection::new(self.opened.fetch_add(1, Relaxed) + 1)
+        let number = self.opened.fetch_add(1, Relaxed) + 1;
+        self.most.fetch_max(self.open_now(), Relaxed);
+        Connection::new(number)
+    }
+
+    pub(crate) fn open_now(&self) -> u64 {
+        self.opened() - self.closed()
+    }
+
+    /// The most connections that were open at once since `forget_the_past`.
+    pub(crate) fn most_at_once(&self) -> u64 {
+        self.most.load(Relaxed)
+    }
+
+    pub(crate) fn forget_the_past(&self) {
+        self.most.store(self.open_now(), Relaxed);
     }
 
     pub(crate) fn opened(&self) -> u64 {
