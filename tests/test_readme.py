@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+import millpond
+
+README = Path(__file__).parent.parent.joinpath("README.md").read_text("utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
 def test_the_readme_has_examples() -> None:
@@ -31,13 +34,9 @@ def test_an_example_of_the_readme_runs_without_a_warning(example: str, tmp_path:
 
 
 def test_each_argument_that_the_readme_names_exists() -> None:
-    import inspect  # noqa: PLC0415
-
-    import millpond  # noqa: PLC0415
-
     known = set(inspect.signature(millpond.Pool.__init__).parameters)
-    table = README.read_text("utf-8").partition("## What a pool does")[2].partition("When it has")[0]
+    table = README.partition("## What a pool does")[2].partition("When it has")[0]
 
-    named = {name for name in re.findall(r"\b([a-z_]+)=", table)}
+    named = set(re.findall(r"\b([a-z_]+)=", table))
 
     assert named - known == {"timeout"}

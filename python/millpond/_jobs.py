@@ -32,8 +32,8 @@ SAME_AGAIN: Final = "connect: returned the same connection again"
 class Backoff:
     """How long to wait after the last of some failures: twice as long each time, with jitter.
 
-    The jitter keeps a hundred processes from coming back to a restarted server in step. Attempts that
-    were under way together fail together, and count as one.
+    The jitter keeps a hundred processes from coming back to a restarted server in step. Attempts
+    that were under way together fail together, and count as one.
     """
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> s
 
 def holder(connection: ConnectionStats) -> str:
     """Say who holds a connection."""
-    said = f"  connection {connection.slot} held for {connection.held or 0.0:.3g} s"
+    said = f"  connection {connection.slot} held for at least {connection.held or 0.0:.3g} s"
     ident = connection.holder
     if ident is None:
         return said
@@ -54,9 +54,9 @@ def holder(connection: ConnectionStats) -> str:
 def _frames() -> dict[int, FrameType]:
     """Get what each thread is doing.
 
-    CPython before 3.12 holds its runtime lock meanwhile, and may collect garbage under it. Should that
-    run a finalizer, which lets another thread have the GIL, and that thread come here, both wait for
-    each other. So it may not collect.
+    CPython before 3.12 holds its runtime lock meanwhile, and may collect garbage under it. Should
+    that run a finalizer, which lets another thread have the GIL, and that thread come here, both
+    wait for each other. So it may not collect.
     """
     if sys.version_info >= (3, 12):
         return sys._current_frames()  # noqa: SLF001  the only way to see another thread

@@ -21,8 +21,8 @@ pub struct SlotView {
     pub generation: u64,
     /// Who holds it, or held it last.
     pub holder: u64,
-    /// Tick of the last acquire.
-    pub acquired_at: Ticks,
+    /// Tick since when, at the latest, it is held, if it is.
+    pub held_since: Option<Ticks>,
     /// Tick of the last release.
     pub released_at: Ticks,
     /// Tick at which the connection was opened.
@@ -213,7 +213,7 @@ fn view<T>(index: u32, slot: &Slot<T>) -> SlotView {
         state: word.state(),
         generation: word.generation(),
         holder: record.holder.load(Relaxed),
-        acquired_at: record.acquired_at.load(Relaxed),
+        held_since: record.held_since(word.generation()).filter(|_| word.is_held()),
         released_at: record.released_at.load(Relaxed),
         opened_at: record.opened_at.load(Relaxed),
         uses: record.uses.load(Relaxed),

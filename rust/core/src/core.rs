@@ -118,17 +118,17 @@ impl<T, W: Waker> Core<T, W> {
         if self.gate.load(Relaxed) & self.barred != 0 {
             return None;
         }
-        let max_size = self.max_size.load(Relaxed);
-        if habit < self.habit_limit.load(Relaxed).min(max_size) {
+        if habit < self.habit_limit.load(Relaxed) {
             if let Some(claim) = self.claim_slot(habit, now) {
                 return Some(claim);
             }
         }
-        self.first_fit(max_size, now)
+        self.first_fit(now)
     }
 
     #[inline(never)]
-    fn first_fit(&self, max_size: u32, now: Ticks) -> Option<Claim> {
+    fn first_fit(&self, now: Ticks) -> Option<Claim> {
+        let max_size = self.max_size.load(Relaxed);
         let claim = (0..max_size).find_map(|slot| self.claim_slot(slot, now))?;
         if claim.slot >= self.reach.load(Relaxed) {
             self.reach.store(claim.slot + 1, Relaxed);
@@ -154,18 +154,33 @@ impl<T, W: Waker> Core<T, W> {
         interval != NEVER && now.saturating_sub(slot.record.proven_at.load(Relaxed)) > interval
     }
 
-    /// Notes who borrows the connection, and since when. `nanos` is called for the few borrows whose
-    /// time is measured.
+    /// Notes who borrows the connection. `nanos` is called for the few borrows whose time is measured.
     #[inline(always)]
-    pub fn note_borrow(&self, claim: Claim, holder: u64, now: Ticks, nanos: impl FnOnce() -> u64) {
+    pub fn note_borrow(&self, claim: Claim, holder: u64, nanos: impl FnOnce() -> u64) {
         let record = &self.slots.get(claim.slot).record;
         // Relaxed, load and store: only the holder writes, and a reader wants no more than a number.
         let uses = record.uses.load(Relaxed);
         record.uses.store(uses.wrapping_add(1), Relaxed);
         record.holder.store(holder, Relaxed);
-        record.acquired_at.store(now, Relaxed);
         if uses % SAMPLE_EVERY == 0 {
             record.sampled_from.store(nanos(), Relaxed);
+        }
+    }
+
+    /// Notes since when the connection is borrowed, for those who know what time it is. The fast path
+    /// does not: there, `observe` notes it for whoever holds a connection while others wait.
+    pub fn note_held(&self, claim: Claim, now: Ticks) {
+        self.slots.get(claim.slot).record.note_held(claim.generation, now);
+    }
+
+    /// Notes for each connection that is held and of which it is not known since when: since now, at
+    /// the latest.
+    pub fn observe(&self, now: Ticks) {
+        for (_, slot) in self.slots.iter() {
+            let word = slot.word();
+            if word.is_held() && slot.record.held_since(word.generation()).is_none() {
+                slot.record.note_held(word.generation(), now);
+            }
         }
     }
 
@@ -199,7 +214,7 @@ impl<T, W: Waker> Core<T, W> {
     #[inline(always)]
     pub fn held(&self, slot: u32, generation: Option<u64>) -> Option<Held> {
         let word = self.slots.get(slot).word();
-        let held = word.state() == State::InUse
+        let held = word.is_held()
             && generation.is_none_or(|generation| generation == word.generation());
         held.then_some(Held { slot, word })
     }
@@ -272,7 +287,9 @@ impl<T, W: Waker> Core<T, W> {
     fn note_return(&self, slot: &Slot<T>, now: Ticks, nanos: impl FnOnce() -> u64) {
         let record = &slot.record;
         record.released_at.store(now, Relaxed);
-        record.proven_at.store(now, Relaxed);
+        if self.limits.validation_interval != NEVER {
+            record.proven_at.store(now, Relaxed);
+        }
         let from = record.sampled_from.load(Relaxed);
         if from != 0 {
             record.sampled_from.store(0, Relaxed);

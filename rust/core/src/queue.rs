@@ -43,6 +43,7 @@ impl<T, W: Waker> Core<T, W> {
             return Err(Refused::Full);
         }
         self.stats.queued.add_one();
+        self.observe(now);
         // SeqCst: before the scan of the slots; pairs with `attention` after a release.
         self.gate.fetch_add(1, SeqCst);
         let ticket = queue.push(waker, now);

@@ -36,8 +36,10 @@ pub struct Claim {
 pub(crate) struct Record {
     /// Who holds the connection: the token that the holder gave.
     pub(crate) holder: Tally,
-    /// Tick at which the connection was last acquired.
-    pub(crate) acquired_at: AtomicU64,
+    /// Tick at which it was known to be held by the owner `held_generation`.
+    pub(crate) held_at: AtomicU64,
+    /// See `held_at`.
+    pub(crate) held_generation: AtomicU64,
     /// Tick at which it was last released or filled.
     pub(crate) released_at: AtomicU64,
     /// Tick of the last sign of life: filled, released or validated.
@@ -65,7 +67,8 @@ impl Record {
         let zero = || AtomicU64::new(0);
         Self {
             holder: Tally::new(0),
-            acquired_at: zero(),
+            held_at: zero(),
+            held_generation: zero(),
             released_at: zero(),
             proven_at: zero(),
             uses: zero(),
@@ -81,6 +84,19 @@ impl Record {
 }
 
 impl Record {
+    /// Notes that the owner of this generation holds the connection at `now`.
+    pub(crate) fn note_held(&self, generation: u64, now: u64) {
+        self.held_at.store(now, Relaxed);
+        self.held_generation.store(generation, Relaxed);
+    }
+
+    /// Since when, at the latest, the owner of this generation has held the connection, if anybody
+    /// noted it.
+    pub(crate) fn held_since(&self, generation: u64) -> Option<u64> {
+        let noted = self.held_generation.load(Relaxed) == generation;
+        noted.then(|| self.held_at.load(Relaxed))
+    }
+
     /// How often any connection of the slot was borrowed.
     pub(crate) fn borrows(&self) -> u64 {
         self.past_uses.load(Relaxed) + self.uses.load(Relaxed)

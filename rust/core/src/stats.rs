@@ -9,7 +9,7 @@ use crate::sync::Tally;
 
 /// One borrow in this many has its time measured with a precise clock, the first of each connection
 /// included.
-pub(crate) const SAMPLE_EVERY: u64 = 16;
+pub(crate) const SAMPLE_EVERY: u64 = 64;
 
 /// A number that only grows.
 #[derive(Debug)]

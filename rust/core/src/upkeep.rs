@@ -203,11 +203,11 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     fn leak_deadline(&self, slot: &Slot<T>, word: Word) -> Ticks {
-        // Of a grant, `acquired_at` is not known yet.
-        if word.has(Flag::LeakReported) || word.state() != State::InUse {
+        if word.has(Flag::LeakReported) || !word.is_held() {
             return NEVER;
         }
-        slot.record.acquired_at.load(Relaxed).saturating_add(self.limits.leak_threshold)
+        let since = slot.record.held_since(word.generation());
+        since.map_or(NEVER, |since| since.saturating_add(self.limits.leak_threshold))
     }
 
     /// When the background validates the connection: somewhat before a borrower would have to wait for
@@ -232,7 +232,8 @@ impl<T, W: Waker> Core<T, W> {
             return;
         }
         self.reach_since.store(now, Relaxed);
-        self.habit_limit.store(self.reach.swap(0, Relaxed), Relaxed);
+        let reached = self.reach.swap(0, Relaxed).min(self.max_size.load(Relaxed));
+        self.habit_limit.store(reached, Relaxed);
     }
 }
 

@@ -72,6 +72,12 @@ impl Word {
         self.0 & (STATE_MASK | FLAGS_MASK) == State::Idle as u64
     }
 
+    /// Whether somebody holds the connection; flags do not matter.
+    #[inline(always)]
+    pub(crate) fn is_held(self) -> bool {
+        self.0 & STATE_MASK == State::InUse as u64
+    }
+
     #[inline(always)]
     pub(crate) fn generation(self) -> u64 {
         self.0 >> GENERATION_SHIFT

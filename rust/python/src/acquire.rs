@@ -239,7 +239,8 @@ impl<'a, 'py> Wait<'a, 'py> {
 pub(crate) fn note_accepted(inner: &Inner, claim: Claim, waited: Duration) {
     let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
     inner.core.stats().wait_time.record(nanos);
-    inner.core.note_borrow(claim, thread::ident(), inner.clock.now(), || inner.clock.nanos());
+    inner.core.note_held(claim, inner.clock.now());
+    inner.core.note_borrow(claim, thread::ident(), || inner.clock.nanos());
 }
 
 /// The exception for a caller that may not wait.

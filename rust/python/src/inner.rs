@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     /// Whether an acquire or a release has nothing to do beside the engine's work and a reset.
     pub(crate) plain: bool,
+    /// Whether an acquire needs the time.
+    timed: bool,
     pub(crate) sites: Mutex<HashMap<u32, Site>>,
     /// The inside that this one replaced after a fork. Its connections belong to the parent.
     pub(crate) inherited: Option<&'static Inner>,
@@ -109,6 +111,7 @@ impl Inner {
         }
         Box::new(Self {
             id: NEXT_ID.fetch_add(1, Relaxed).max(1),
+            timed: settings.traced || limits.validation_interval != NEVER,
             core: Engine::new(limits),
             clock: match &settings.manual {
                 Some(nanos) => Clock::Manual(nanos.clone()),
@@ -145,11 +148,15 @@ impl Inner {
     /// Claims an idle connection, and nothing else.
     #[inline(always)]
     pub(crate) fn try_claim(&self) -> Option<Claim> {
-        let now = self.clock.coarse();
+        // Without a validator and without tracing nobody asks what time it is.
+        let now = if self.timed { self.clock.coarse() } else { 0 };
         Thread::with(|thread| {
             let claim = self.core.try_acquire(thread.habit(self.id), now)?;
             thread.set_habit(self.id, claim.slot);
-            self.core.note_borrow(claim, thread.ident(), now, || self.clock.nanos());
+            self.core.note_borrow(claim, thread.ident(), || self.clock.nanos());
+            if self.timed {
+                self.core.note_held(claim, now);
+            }
             Some(claim)
         })
     }

@@ -41,7 +41,7 @@ use pyo3::prelude::*;
 /// The exit handlers ran: modules may be empty now, so pools do not call into them any more.
 static EXITED: AtomicBool = AtomicBool::new(false);
 
-/// Note that the exit handlers ran.
+/// Note that the exit handlers ran: from now on no pool calls into Python.
 #[pyfunction]
 fn exited() {
     // Relaxed, here and where it is read: whoever runs now runs in the thread that set it, or is a

@@ -44,6 +44,7 @@ pub(crate) fn snapshot<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'p
     dict.set_item("wait_time", histogram(py, &stats.wait_time.snapshot())?)?;
     dict.set_item("use_time", histogram(py, &stats.use_time.snapshot())?)?;
     dict.set_item("open_time", histogram(py, &stats.open_time.snapshot())?)?;
+    core.observe(now);
     let views = core.views();
     let slots: PyResult<Vec<_>> = views.iter().map(|view| slot(py, inner, view, now)).collect();
     dict.set_item("slots", PyList::new(py, slots?)?)?;
@@ -58,8 +59,9 @@ pub(crate) fn leak(
 ) -> PyResult<(u32, u64, f64, Option<Py<PyAny>>)> {
     let views = inner.core.views();
     let view = views.iter().find(|view| view.slot == claim.slot);
-    let (holder, since) = view.map_or((0, 0), |view| (view.holder, view.acquired_at));
-    let held = seconds(inner.clock.now().saturating_sub(since));
+    let (holder, since) = view.map_or((0, None), |view| (view.holder, view.held_since));
+    let now = inner.clock.now();
+    let held = seconds(now.saturating_sub(since.unwrap_or(now)));
     Ok((claim.slot, holder, held, site(py, inner, claim)))
 }
 
@@ -84,7 +86,7 @@ fn slot<'py>(
     dict.set_item("age", since(view.opened_at))?;
     let held = view.state == State::InUse;
     dict.set_item("holder", held.then_some(view.holder))?;
-    dict.set_item("held", held.then(|| since(view.acquired_at)))?;
+    dict.set_item("held", view.held_since.map(since))?;
     dict.set_item("idle", (view.state == State::Idle).then(|| since(view.released_at)))?;
     dict.set_item("site", if held { site(py, inner, claim) } else { None })?;
     Ok(dict)

@@ -2,7 +2,8 @@
 //! news for them, and a pool that does at once what the engine decides.
 //!
 //! A caller that nobody wakes is a thread that never ends, and loom reports that as a deadlock. So a
-//! model of a lost wake-up needs no assertion.
+//! model of a lost wake-up needs no assertion. loom's threads have small stacks, in which a pool fits in a
+//! release build only.
 
 #![allow(dead_code, reason = "each model uses its part")]
 
@@ -232,7 +233,7 @@ impl Pool {
 
     pub(crate) fn try_acquire(&self, now: Ticks) -> Option<Claim> {
         let claim = self.core.try_acquire(0, now)?;
-        self.core.note_borrow(claim, 1, now, || 0);
+        self.core.note_borrow(claim, 1, || 0);
         self.touch(claim);
         Some(claim)
     }
@@ -276,7 +277,7 @@ impl Pool {
             self.does(now, |todo| self.core.give_up(claim, now, todo));
             return None;
         }
-        self.core.note_borrow(claim, 1, now, || 0);
+        self.core.note_borrow(claim, 1, || 0);
         self.touch(claim);
         Some(claim)
     }
