@@ -238,3 +238,20 @@ fn a_connection_can_be_acquired_though_its_holder_released_it_at_the_moment_of_a
         assert!(pool.try_acquire(TIMEOUT).is_some());
     });
 }
+
+#[test]
+fn who_just_acquired_a_connection_is_not_reported_for_having_it_for_long() {
+    explore(|| {
+        let pool = Pool::full(Limits { leak_threshold: TIMEOUT, ..limits(1) });
+        let before = pool.try_acquire(0).expect("it is idle");
+        let timer = Arc::clone(&pool);
+        let timer = thread::spawn(move || advance(&timer, TIMEOUT).1.leaks);
+
+        assert!(pool.release(before, TIMEOUT));
+        let held = pool.try_acquire(TIMEOUT).expect("it is idle");
+
+        assert!(!timer.join().unwrap().contains(&held));
+        let (_, todo) = advance(&pool, 3 * TIMEOUT);
+        assert_eq!(todo.leaks, [held], "but later");
+    });
+}

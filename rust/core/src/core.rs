@@ -27,6 +27,8 @@ pub(crate) mod gate {
     pub(crate) const SUSPENDED: u64 = 1 << 33;
     /// The pool became smaller than what is open, and nothing is given out beside the queue.
     pub(crate) const SHRINKING: u64 = 1 << 35;
+    /// The oldest waiter is on its way to look for an idle connection by itself.
+    pub(crate) const NUDGED: u64 = 1 << 36;
     /// The oldest waiter has been overtaken for long enough.
     pub(crate) const HAND_OFF: u64 = 1 << 34;
 }
@@ -45,6 +47,8 @@ pub struct Core<T, W: Waker> {
     /// How far first fit had to go since the habit limit was last set.
     pub(crate) reach: AtomicU32,
     pub(crate) reach_since: AtomicU64,
+    /// The tick until which the oldest waiter, once nudged, may be overtaken.
+    pub(crate) overtaking_until: AtomicU64,
     /// Opening is paused after a failure.
     pub(crate) paused: AtomicBool,
     pub(crate) slots: Slots<T>,
@@ -89,7 +93,7 @@ impl<T, W: Waker> Core<T, W> {
     pub fn new(limits: Limits) -> Self {
         let barred = match limits.policy {
             Policy::Fair => u64::MAX,
-            Policy::Throughput => !gate::WAITERS,
+            Policy::Throughput => !(gate::WAITERS | gate::NUDGED),
         };
         Self {
             gate: CachePadded(AtomicU64::new(0)),
@@ -99,6 +103,7 @@ impl<T, W: Waker> Core<T, W> {
             habit_limit: AtomicU32::new(limits.max_size),
             reach: AtomicU32::new(0),
             reach_since: AtomicU64::new(0),
+            overtaking_until: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             slots: Slots::new(limits.max_size),
             queue: CachePadded(Mutex::new(WaitQueue::new())),
@@ -214,8 +219,8 @@ impl<T, W: Waker> Core<T, W> {
     #[inline(always)]
     pub fn held(&self, slot: u32, generation: Option<u64>) -> Option<Held> {
         let word = self.slots.get(slot).word();
-        let held = word.is_held()
-            && generation.is_none_or(|generation| generation == word.generation());
+        let held =
+            word.is_held() && generation.is_none_or(|generation| generation == word.generation());
         held.then_some(Held { slot, word })
     }
 
@@ -244,7 +249,7 @@ impl<T, W: Waker> Core<T, W> {
         if !slot.publish(claim.generation, State::Checking) {
             return GivenBack::Spent(self.retire_reason(slot));
         }
-        self.attention()
+        self.attention(now)
     }
 
     /// Makes the connection idle as it is.
@@ -261,7 +266,7 @@ impl<T, W: Waker> Core<T, W> {
                 return GivenBack::Spent(self.retire_reason(slot));
             }
             if slot.release(held.word) {
-                return self.attention();
+                return self.attention(now);
             }
             // A flag came in between, or somebody else released it: look once more.
             match self.held(held.slot, Some(held.word.generation())) {
@@ -298,10 +303,17 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     #[inline(always)]
-    fn attention(&self) -> GivenBack {
+    fn attention(&self, now: Ticks) -> GivenBack {
         // SeqCst: after the edge to IDLE; pairs with the waiter's increment in `join`, see slot.rs.
         match self.gate.load(SeqCst) {
             0 => GivenBack::Idle,
+            // A waiter that lowers the flag NUDGED looks at the slots afterwards, so it sees this one.
+            // Relaxed: until when is a matter of fairness only.
+            gate if gate & !gate::WAITERS == gate::NUDGED
+                && now <= self.overtaking_until.load(Relaxed) =>
+            {
+                GivenBack::Idle
+            }
             _ => GivenBack::Attention,
         }
     }

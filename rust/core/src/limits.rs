@@ -12,7 +12,8 @@ pub const NEVER: Ticks = u64::MAX;
 pub enum Policy {
     /// The oldest waiter, always.
     Fair,
-    /// Whoever comes first, but the oldest waiter at least once in [`HAND_OFF_AFTER`] ticks.
+    /// Whoever comes first, but the oldest waiter once it was overtaken for [`HAND_OFF_AFTER`] ticks, by a
+    /// clock that may be some milliseconds late.
     Throughput,
 }
 

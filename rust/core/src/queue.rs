@@ -65,6 +65,9 @@ impl<T, W: Waker> Core<T, W> {
     pub fn retry(&self, ticket: Ticket, now: Ticks, effects: &mut Effects<T, W>) {
         let mut queue = self.queue.lock();
         queue.arrived(ticket);
+        // SeqCst: before the scan of the slots; pairs with `attention`, which leaves a connection
+        // that became idle to whoever is on its way.
+        self.gate.fetch_and(!gate::NUDGED, SeqCst);
         let shut = self.gate.load(SeqCst) & (gate::CLOSED | gate::SUSPENDED) != 0;
         if shut || !queue.is_head(ticket) {
             return;
@@ -152,7 +155,12 @@ impl<T, W: Waker> Core<T, W> {
         while !queue.is_empty() {
             if self.may_overtake(queue, now) && self.has_idle(now) {
                 match queue.nudge_head() {
-                    Some(Nudged::Now(nudge)) => return effects.wakes.push(Wake::Nudge(nudge)),
+                    Some(Nudged::Now(nudge)) => {
+                        let since = now - queue.head_age(now);
+                        self.overtaking_until.store(since + HAND_OFF_AFTER, Relaxed);
+                        self.gate.fetch_or(gate::NUDGED, SeqCst);
+                        return effects.wakes.push(Wake::Nudge(nudge));
+                    }
                     Some(Nudged::Already) => return,
                     None => {}
                 }
@@ -255,7 +263,8 @@ impl<T, W: Waker> Core<T, W> {
 
     fn one_less(&self) {
         self.gate.fetch_sub(1, SeqCst);
-        // Whoever asked for a hand-off was at the head; the next head asks for itself.
-        self.gate.fetch_and(!gate::HAND_OFF, SeqCst);
+        // Whoever asked for a hand-off or was nudged was at the head; the next head asks for itself. All
+        // callers look at the slots afterwards.
+        self.gate.fetch_and(!(gate::HAND_OFF | gate::NUDGED), SeqCst);
     }
 }

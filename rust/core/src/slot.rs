@@ -17,7 +17,7 @@
 //! followed by a scan of the words. In the single order of those four operations one side must see the
 //! other, so no wake-up is lost (Dekker). Loom model: `a_release_never_misses_a_waiter`.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::sync::{AtomicU64, Tally, UnsafeCell};
 use crate::word::{Flag, State, Word};
@@ -87,13 +87,14 @@ impl Record {
     /// Notes that the owner of this generation holds the connection at `now`.
     pub(crate) fn note_held(&self, generation: u64, now: u64) {
         self.held_at.store(now, Relaxed);
-        self.held_generation.store(generation, Relaxed);
+        // Release: pairs with the Acquire in `held_since`, so who knows the owner knows its tick.
+        self.held_generation.store(generation, Release);
     }
 
     /// Since when, at the latest, the owner of this generation has held the connection, if anybody
     /// noted it.
     pub(crate) fn held_since(&self, generation: u64) -> Option<u64> {
-        let noted = self.held_generation.load(Relaxed) == generation;
+        let noted = self.held_generation.load(Acquire) == generation;
         noted.then(|| self.held_at.load(Relaxed))
     }
 

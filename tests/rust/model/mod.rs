@@ -234,6 +234,7 @@ impl Pool {
     pub(crate) fn try_acquire(&self, now: Ticks) -> Option<Claim> {
         let claim = self.core.try_acquire(0, now)?;
         self.core.note_borrow(claim, 1, || 0);
+        self.core.note_held(claim, now);
         self.touch(claim);
         Some(claim)
     }
@@ -278,6 +279,7 @@ impl Pool {
             return None;
         }
         self.core.note_borrow(claim, 1, || 0);
+        self.core.note_held(claim, now);
         self.touch(claim);
         Some(claim)
     }
