@@ -7,6 +7,7 @@ last pool.
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from queue import Empty, SimpleQueue
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 # A sleep may end a little early, and a look before the deadline would be in vain.
 LATE_SECONDS: Final = 0.001
+
+RETRY_SECONDS: Final = 1.0
+
+logger = logging.getLogger("millpond.pool")
 
 
 class Timed(Protocol):
@@ -93,7 +98,12 @@ class Timer:
     def _advance_all(self) -> Iterator[float]:
         for reference in list(self._pools.values()):
             pool = reference()
-            seconds = None if pool is None else pool._advance()  # noqa: SLF001  its only caller
+            try:
+                seconds = None if pool is None else pool._advance()  # noqa: SLF001  its only caller
+            except Exception:
+                # One pool's trouble must not leave all others without a timer.
+                logger.exception("the deadlines of %r were not looked after", pool)
+                seconds = RETRY_SECONDS
             del pool  # or the thread would hold it during its sleep
             if seconds is not None:
                 yield seconds

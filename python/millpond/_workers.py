@@ -10,6 +10,7 @@ same thread. So the lock is reentrant, and the queue is `SimpleQueue`, whose `pu
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ Task: TypeAlias = Callable[[], object]
 
 # Long enough for a worker to see the next job of a busy pool, short enough not to linger.
 IDLE_SECONDS: Final = 5.0
+
+logger = logging.getLogger("millpond.pool")
 
 
 class Workers:
@@ -103,6 +106,9 @@ class Workers:
         while (task := self._next()) is not None:
             try:
                 task()
+            except Exception:
+                # Whatever the task was, the next one needs this thread.
+                logger.exception("a job of pool %r failed", self._name)
             finally:
                 del task  # or the pool would live for as long as its last worker is idle
                 self._finished()

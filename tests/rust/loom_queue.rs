@@ -197,7 +197,12 @@ fn a_nudged_waiter_that_gives_up_passes_its_nudge_on() {
         let (first, news_of_first) = pool.join(0).expect("the pool is open");
         let (second, news_of_second) = pool.join(0).expect("the pool is open");
         let releaser = Arc::clone(&pool);
-        let releaser = thread::spawn(move || assert!(releaser.release(held, 0)));
+        let releaser = thread::spawn(move || {
+            assert!(releaser.release(held, 0));
+            if let Some(again) = releaser.try_acquire(0) {
+                assert!(releaser.release(again, 0));
+            }
+        });
         let leaver = Arc::clone(&pool);
         let leaver = thread::spawn(move || leaver.cancel(first, &news_of_first, 0));
 

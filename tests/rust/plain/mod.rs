@@ -1,23 +1,31 @@
 //! A pool's surroundings in one thread: callers, waiters, workers and the timer, each of which does its
 //! part when a test says so, and the little that has to be true after each step.
 
+mod check;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use millpond_core::{
-    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Reason, Refused, SlotView, State, Ticket,
-    Ticks, Wake, Waker, NEVER,
+    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Reason, Refused, State, Ticket, Ticks,
+    Wake, Waker, NEVER,
 };
 
 pub(crate) type Todo = Effects<u64, Waiter>;
-
-/// Slots are looked at again this long after a reset, at the latest.
-const AFTER_RESET: Ticks = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     id: u64,
     /// Whether it is a thread, which can be nudged, or a callback.
     thread: bool,
+}
+
+/// The claim of a job, and the state that its slot is in.
+fn claim_of(job: &Job<u64>) -> (Claim, State) {
+    match job {
+        Job::Open(claim) => (*claim, State::Connecting),
+        Job::Check(claim) => (*claim, State::Checking),
+        Job::Close(claim, ..) => (*claim, State::Closing),
+    }
 }
 
 impl Waker for Waiter {
@@ -194,7 +202,7 @@ impl World {
 
     pub(crate) fn dismiss(&mut self) {
         let oldest = self.queue.pop_front();
-        let dismissed = self.does(super::World::dismiss_oldest);
+        let dismissed = self.does(Self::dismiss_oldest);
         assert_eq!(dismissed.map(|waiter| waiter.id), oldest.map(|(id, _)| id));
     }
 
