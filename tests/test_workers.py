@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,11 +13,14 @@ from helpers import eventually, threads_of
 from millpond._timer import Timer
 from millpond._workers import Workers
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 @pytest.fixture
-def workers() -> Workers:
+def workers() -> Iterator[Workers]:
     made = Workers("orders", limit=2)
-    yield made  # type: ignore[misc]
+    yield made
     made.stop()
     made.join(10)
     assert threads_of("orders") == []
@@ -33,9 +37,9 @@ def test_there_is_no_thread_before_the_first_task(workers: Workers) -> None:
 
 
 def test_a_task_that_finds_all_threads_busy_gets_one_of_its_own(workers: Workers) -> None:
-    first, second, gate = threading.Event(), threading.Event(), threading.Event()
-    workers.submit(lambda: (first.set(), gate.wait(10)))
-    assert first.wait(10)
+    started, second, gate = threading.Barrier(2), threading.Event(), threading.Event()
+    workers.submit(lambda: [started.wait(10), gate.wait(10)])
+    started.wait(10)
 
     workers.submit(second.set)
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, Literal, final
 
 from typing_extensions import TypeVar, disjoint_base
 
-__all__ = ["MAX_SIZE", "CorePool", "Job", "Lease", "ManualClock", "Ticket", "leak"]
+__all__ = ["MAX_SIZE", "CorePool", "Job", "Lease", "ManualClock", "Ticket", "exited", "leak"]
 
 _C = TypeVar("_C", default=Any)
 _C_co = TypeVar("_C_co", default=Any, covariant=True)

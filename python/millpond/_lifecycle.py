@@ -9,7 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from millpond import _core
+from millpond._core import exited
 from millpond._timer import TIMER
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _at_exit() -> None:
         pool._shut()  # noqa: SLF001
     for pool in pools:
         pool._finish(max(0.0, deadline - time.monotonic()), idle_only=True)  # noqa: SLF001
-    _core.exited()
+    exited()
 
 
 atexit.register(_at_exit)

@@ -33,8 +33,8 @@ class ConnectionStats:
         age: Since it was opened.
         uses: How often it was acquired.
         idle: Since it was released, if it is idle.
-        held: Since it was acquired, if it is in use; at least this long, when it was acquired without
-            waiting from a pool with neither `leak_threshold` nor `validate`.
+        held: Since it was acquired, if it is in use. At least this long, if it was acquired without
+            waiting, from a pool with neither `leak_threshold` nor `validate`.
         holder: The ``threading.get_ident()`` of the thread that acquired it, if it is in use.
         site: Where it was acquired, as (file, line, function), if it is in use and the pool has a
             ``leak_threshold``.
@@ -78,7 +78,8 @@ class PoolStats:
         checks_failed: Validations that found the connection dead, or took too long.
         leaks: Reports by ``leak_threshold``.
         wait_time: Time in the queue, of the acquires that had to wait and were served.
-        use_time: Time from acquire to release, sampled: one borrow in 64 of each connection, the first included.
+        use_time: Time from acquire to release, of one borrow in 64 of each connection, the first
+            included.
         open_time: Time to open a connection.
         connections: Each connection.
     """

@@ -254,11 +254,14 @@ impl World {
     }
 
     /// A second release of the same finds it gone.
-    fn assert_gone(&self, held: Held) {
+    fn assert_gone(&mut self, held: Held) {
         let claim = held.claim();
         assert!(self.core.held(claim.slot, Some(claim.generation)).is_none());
-        assert_eq!(self.core.give_back(held, self.now, || 2), GivenBack::NotHeld);
         assert!(self.core.begin_reset(held).is_none());
+        let discarded = |core: &Core<_, _>, now: Ticks, todo: &mut Todo| {
+            core.retire_held(held, Reason::Discarded, now, todo)
+        };
+        assert!(!self.does(discarded));
     }
 
     pub(crate) fn begin_reset(&mut self, index: usize) {
