@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from datetime import timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import millpond
 from millpond._config import MAX_SECONDS, VALIDATION_TIMEOUT, PoolConfig, check_timeout
 from millpond.errors import PoolConfigError
 
@@ -66,30 +68,11 @@ def message_of(**arguments: Any) -> str:
     return str(caught.value)
 
 
-def test_the_defaults_are_those_of_the_documentation() -> None:
-    assert dataclasses.asdict(PoolConfig()) == {
-        "min_size": 0,
-        "max_size": 10,
-        "acquire_timeout": 5.0,
-        "connect_timeout": 5.0,
-        "idle_timeout": 600.0,
-        "max_lifetime": 3600.0,
-        "max_uses": None,
-        "max_waiting": None,
-        "validation_interval": 30.0,
-        "validation_timeout": 5.0,
-        "reset": "rollback",
-        "leak_threshold": None,
-        "policy": "fair",
-        "name": None,
-        "driver": None,
-        "connect_kwargs": None,
-        "configure": None,
-        "validate": None,
-        "on_acquire": None,
-        "on_release": None,
-        "on_close": None,
-    }
+def test_the_defaults_are_those_of_the_pool() -> None:
+    parameters = inspect.signature(millpond.Pool.__init__).parameters
+    fields = dataclasses.asdict(PoolConfig())
+
+    assert fields == {name: parameters[name].default for name in fields}
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(PoolConfig)])

@@ -118,14 +118,15 @@ impl World {
             self.give_back(0);
         }
         self.check();
-        self.pass(101);
+        // Less than any job's timeout.
+        self.pass(20);
         self.check();
     }
 
     /// After all releases every waiter was served, and after a close nothing is left.
     pub(crate) fn end(&mut self) {
-        self.does(|core, now, todo| core.resume(now, todo));
-        let enough = 10 + self.queue.len();
+        self.does(millpond_core::Core::resume);
+        let enough = 20 + self.queue.len();
         for _ in 0..enough {
             self.settle();
         }

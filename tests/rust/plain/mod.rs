@@ -75,7 +75,8 @@ impl World {
             shut: false,
             open: 0,
         };
-        world.does(|core, now, todo| core.warm_up(now, todo));
+        world.does(Core::warm_up);
+        world.check();
         world
     }
 
