@@ -165,6 +165,11 @@ class FakeDatabase:
         with self._lock:
             self._faults.setdefault(at, deque()).extend([error] * times)
 
+    def has_faults(self, at: Point = "connect") -> bool:
+        """Whether a call at that point is still going to fail."""
+        with self._lock:
+            return bool(self._faults.get(at))
+
     def hang(self, at: Point, *, times: int | None = None) -> Gate:
         """Hold everybody (or the next `times`) at that point until the gate is released."""
         gate = Gate(times)

@@ -116,6 +116,7 @@ def test_an_exception_from_a_handler_leaves_the_wait() -> None:
     assert printed == ["left 0", "True"]
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_meets_a_hand_over_loses_no_connection() -> None:
     """Scenario 45: whoever wins, the connection is either held or idle, never neither."""
     printed = lines_of("""

@@ -98,7 +98,9 @@ class Stress:
             self.pool.stats,
             lambda: repr(self.pool),
         ]
-        if dice.random() < 0.005:  # seldom, as the pool backs off after each
+        # Seldom, as the pool backs off after each; and one at a time: while it backs off it uses none up,
+        # and more would come than it could ever use up.
+        if dice.random() < 0.005 and not self.database.has_faults():
             disturbances = [lambda: self.database.fail_next(OperationalError("no"))]
         dice.choice(disturbances)()
         threading.Event().wait(dice.uniform(0, 0.005))

@@ -126,6 +126,7 @@ def test_a_timeout_tells_which_pool_how_long_how_full_and_who_waits(make_pool: M
     patient.result()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_switching")
 def test_timeouts_and_garbage_collections_do_not_block_each_other() -> None:
     """To look at other threads' frames takes a lock of the interpreter (python/cpython#106883)."""

@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) shut: bool,
     /// Places that were taken at the last look.
     open: usize,
+    /// Until when no connection was to spare, or one was granted: none has to be closed for being idle.
+    needed_until: Ticks,
 }
 
 impl World {
@@ -74,6 +76,7 @@ impl World {
             next: 0,
             shut: false,
             open: 0,
+            needed_until: 0,
         };
         world.does(Core::warm_up);
         world.check();
