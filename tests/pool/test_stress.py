@@ -98,8 +98,8 @@ class Stress:
             self.pool.stats,
             lambda: repr(self.pool),
         ]
-        # Seldom, as the pool backs off after each; and one at a time: while it backs off it uses none up,
-        # and more would come than it could ever use up.
+        # Seldom, as the pool backs off after each, and one at a time: while it backs off it uses
+        # none up, and more would come than it ever could.
         if dice.random() < 0.005 and not self.database.has_faults():
             disturbances = [lambda: self.database.fail_next(OperationalError("no"))]
         dice.choice(disturbances)()

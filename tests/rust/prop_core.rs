@@ -93,7 +93,7 @@ fn apply(world: &mut World, step: &Step) {
         Step::Dismiss => world.dismiss(),
         Step::Pass(ticks) => world.pass(ticks),
         Step::Resize(min_size, max_size) => world.resize(min_size, max_size),
-        Step::Evict => world.does(millpond_core::Core::evict),
+        Step::Evict => world.evict(),
         Step::Suspend => world.core.suspend(),
         Step::Resume => world.does(millpond_core::Core::resume),
         Step::Shut => world.shut(),

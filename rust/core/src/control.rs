@@ -80,7 +80,7 @@ impl<T, W: Waker> Core<T, W> {
             State::Empty | State::Closing => true,
             State::Idle => self.close_idle(index, word, Reason::Evicted, now, effects),
             _ => {
-                self.ask_to_retire(slot, Reason::Evicted, Some(word.generation()));
+                slot.ask_to_retire(Reason::Evicted, Some(word.generation()));
                 slot.word().has(Flag::Retire)
             }
         }

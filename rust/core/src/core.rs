@@ -247,7 +247,7 @@ impl<T, W: Waker> Core<T, W> {
         }
         self.note_return(slot, now, nanos);
         if !slot.publish(claim.generation, State::Checking) {
-            return GivenBack::Spent(self.retire_reason(slot));
+            return GivenBack::Spent(slot.retire_reason());
         }
         self.attention(now)
     }
@@ -263,7 +263,7 @@ impl<T, W: Waker> Core<T, W> {
         let mut held = held;
         loop {
             if held.word.has(Flag::Retire) {
-                return GivenBack::Spent(self.retire_reason(slot));
+                return GivenBack::Spent(slot.retire_reason());
             }
             if slot.release(held.word) {
                 return self.attention(now);

@@ -30,7 +30,7 @@ impl<T, W: Waker> Core<T, W> {
         let fits = claim.slot < self.max_size.load(Relaxed);
         let owned = if fits { slot.begin_fill(claim.generation) } else { None };
         let Some(generation) = owned else {
-            let reason = if fits { self.retire_reason(slot) } else { Reason::Shrunk };
+            let reason = if fits { slot.retire_reason() } else { Reason::Shrunk };
             return self.refuse(claim, value, reason, now, effects);
         };
         // SAFETY: `begin_fill` gave us the slot, and only `publish` below gives it up.
@@ -281,20 +281,6 @@ impl<T, W: Waker> Core<T, W> {
         abandoned
     }
 
-    /// Why a connection with the flag RETIRE was flagged.
-    pub(crate) fn retire_reason(&self, slot: &Slot<T>) -> Reason {
-        let number = slot.record.retire_reason.load(Relaxed);
-        let reason = usize::try_from(number).ok().and_then(|number| Reason::ALL.get(number));
-        reason.copied().unwrap_or(Reason::Evicted)
-    }
-
-    /// Asks whoever owns the connection to close it afterwards (T15).
-    pub(crate) fn ask_to_retire(&self, slot: &Slot<T>, reason: Reason, generation: Option<u64>) {
-        // Before the flag, whose CAS publishes it.
-        slot.record.retire_reason.store(reason as u64, Relaxed);
-        slot.flag(Flag::Retire, generation);
-    }
-
     /// Makes the connection idle, or closes it when that was asked for meanwhile.
     ///
     /// False when the claim was lost before.
@@ -305,7 +291,7 @@ impl<T, W: Waker> Core<T, W> {
             self.after_release(now, effects);
             true
         } else {
-            let reason = self.retire_reason(slot);
+            let reason = slot.retire_reason();
             self.retire(claim, State::Checking, reason, now, effects)
         }
     }

@@ -93,7 +93,7 @@ impl<T, W: Waker> Core<T, W> {
         if self.slots.get(grant.slot).publish(grant.generation, State::Granted) {
             self.after_release(now, effects);
         } else {
-            let reason = self.retire_reason(self.slots.get(grant.slot));
+            let reason = self.slots.get(grant.slot).retire_reason();
             self.retire(grant, State::Granted, reason, now, effects);
         }
     }

@@ -19,6 +19,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
+use crate::effects::Reason;
 use crate::sync::{AtomicU64, Tally, UnsafeCell};
 use crate::word::{Flag, State, Word};
 
@@ -287,6 +288,20 @@ impl<T> Slot<T> {
         .is_some()
     }
 
+    /// Asks whoever owns the connection to close it afterwards (T15).
+    pub(crate) fn ask_to_retire(&self, reason: Reason, generation: Option<u64>) {
+        // Before the flag, whose CAS publishes it.
+        self.record.retire_reason.store(reason as u64, Relaxed);
+        self.flag(Flag::Retire, generation);
+    }
+
+    /// Why a connection with the flag RETIRE was flagged.
+    pub(crate) fn retire_reason(&self) -> Reason {
+        let number = self.record.retire_reason.load(Relaxed);
+        let reason = usize::try_from(number).ok().and_then(|number| Reason::ALL.get(number));
+        reason.copied().unwrap_or(Reason::Evicted)
+    }
+
     /// T16. The holder keeps the connection for good; the pool forgets it.
     pub(crate) fn detach(&self, generation: u64) -> Option<T> {
         // By way of CLOSING, since the cell must be empty before anybody may reserve the place.
@@ -305,7 +320,7 @@ impl<T> Slot<T> {
     /// The connection, for its owner.
     ///
     /// # Safety
-    /// The caller owns the slot (IN_USE, GRANTED or CHECKING) for as long as it uses the reference.
+    /// The caller owns the slot (`IN_USE`, GRANTED or CHECKING) for as long as it uses the reference.
     #[inline(always)]
     pub(crate) unsafe fn value(&self) -> Option<&T> {
         // SAFETY: the owner named by the word is the caller, so nobody writes the cell meanwhile.

@@ -122,7 +122,7 @@ impl<T, W: Waker> Core<T, W> {
         effects: &mut Effects<T, W>,
     ) {
         if now >= slot.record.expires_at.load(Relaxed) {
-            self.ask_to_retire(slot, Reason::Lifetime, Some(claim.generation));
+            slot.ask_to_retire(Reason::Lifetime, Some(claim.generation));
         }
         // The generation keeps a report from hitting whoever borrowed the connection meanwhile.
         if now >= self.leak_deadline(slot, word)
@@ -245,6 +245,6 @@ fn has_job<T>(slot: &Slot<T>, word: Word) -> bool {
 
 /// The share `fraction` / 2^32 of `whole`.
 fn spread(whole: Ticks, fraction: u32) -> Ticks {
-    let share = u128::from(whole) * u128::from(fraction) >> 32;
+    let share = (u128::from(whole) * u128::from(fraction)) >> 32;
     Ticks::try_from(share).unwrap_or(whole)
 }

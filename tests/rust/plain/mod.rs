@@ -6,8 +6,8 @@ mod check;
 use std::collections::{BTreeSet, VecDeque};
 
 use millpond_core::{
-    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Reason, Refused, State, Ticket, Ticks,
-    Wake, Waker, NEVER,
+    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Reason, Refused, State, Ticket,
+    Ticks, Wake, Waker, NEVER,
 };
 
 pub(crate) type Todo = Effects<u64, Waiter>;
@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) jobs: Vec<(Job<u64>, Ticks)>,
     /// The connections that the pool has and does not want to close.
     inside: BTreeSet<u64>,
+    /// Those of them that are only still there since somebody had them when all were evicted.
+    condemned: BTreeSet<u64>,
     reported: Vec<Claim>,
     next: u64,
     pub(crate) shut: bool,
@@ -72,6 +74,7 @@ impl World {
             resetting: Vec::new(),
             jobs: Vec::new(),
             inside: BTreeSet::new(),
+            condemned: BTreeSet::new(),
             reported: Vec::new(),
             next: 0,
             shut: false,
@@ -101,7 +104,7 @@ impl World {
 
     fn note(&mut self, todo: Todo) {
         for wake in todo.wakes {
-            self.note_wake(wake);
+            self.note_wake(&wake);
         }
         for job in todo.jobs {
             let (claim, state) = claim_of(&job);
@@ -127,15 +130,15 @@ impl World {
         }
     }
 
-    fn note_wake(&mut self, wake: Wake<Waiter>) {
+    fn note_wake(&mut self, wake: &Wake<Waiter>) {
         let oldest = self.queue.front().copied();
         let (id, ticket) = oldest.expect("only who waits is woken");
         match wake {
             Wake::Granted(waiter, claim) => {
                 assert_eq!(waiter.id, id, "only the oldest is served");
-                assert_eq!(self.view(claim), Some(State::Granted));
+                assert_eq!(self.view(*claim), Some(State::Granted));
                 self.queue.pop_front();
-                self.grants.push(claim);
+                self.grants.push(*claim);
             }
             Wake::Closed(waiter) => {
                 assert_eq!(waiter.id, id);
@@ -143,7 +146,7 @@ impl World {
                 self.queue.pop_front();
             }
             Wake::Nudge(nudged) => {
-                assert_eq!(nudged, id, "only the oldest is nudged");
+                assert_eq!(*nudged, id, "only the oldest is nudged");
                 assert_eq!(self.core.limits().policy, Policy::Throughput);
                 self.nudges.push((id, ticket));
             }
@@ -164,7 +167,8 @@ impl World {
             Some(claim) => {
                 assert!(!barred);
                 assert!(!fair || self.queue.is_empty(), "it overtook a waiter");
-                self.hold(claim);
+                let connection = self.hold(claim);
+                assert!(!self.condemned.contains(&connection), "it was evicted");
             }
             None if barred || !self.queue.is_empty() || self.is_shrinking() => {}
             None => {
@@ -174,7 +178,7 @@ impl World {
         }
     }
 
-    fn hold(&mut self, claim: Claim) {
+    fn hold(&mut self, claim: Claim) -> u64 {
         self.core.note_borrow(claim, 7, || 1);
         self.core.note_held(claim, self.now);
         // SAFETY: the claim is good and nobody else runs.
@@ -182,6 +186,7 @@ impl World {
         let connection = *connection.expect("who acquires gets a connection");
         assert!(self.inside.contains(&connection));
         self.held.push((claim, connection));
+        connection
     }
 
     pub(crate) fn join(&mut self, thread: bool) {
@@ -248,7 +253,7 @@ impl World {
         let (held, _) = self.take_held(index);
         match self.core.give_back(held, self.now, || 2) {
             GivenBack::Idle => {}
-            GivenBack::Attention => self.does(|core, now, todo| core.after_release(now, todo)),
+            GivenBack::Attention => self.does(Core::after_release),
             GivenBack::Spent(reason) => {
                 assert!(self.does(|core, now, todo| core.retire_held(held, reason, now, todo)));
             }
@@ -276,13 +281,14 @@ impl World {
 
     pub(crate) fn end_reset(&mut self, index: usize, good: bool) {
         let claim = self.resetting.swap_remove(index);
-        let end = match good {
-            true => self.core.end_reset(claim, self.now, || 2),
-            false => GivenBack::Spent(Reason::Reset),
+        let end = if good {
+            self.core.end_reset(claim, self.now, || 2)
+        } else {
+            GivenBack::Spent(Reason::Reset)
         };
         match end {
             GivenBack::Idle => {}
-            GivenBack::Attention => self.does(|core, now, todo| core.after_release(now, todo)),
+            GivenBack::Attention => self.does(Core::after_release),
             GivenBack::Spent(reason) => {
                 assert!(self.does(|core, now, todo| core.retire_reset(claim, reason, now, todo)));
             }
@@ -314,7 +320,8 @@ impl World {
             Job::Open(claim) if good => {
                 let number = self.number();
                 self.inside.insert(number);
-                let filled = self.does(|core, now, todo| core.fill(claim, number, number, now, todo));
+                let filled =
+                    self.does(|core, now, todo| core.fill(claim, number, number, now, todo));
                 assert_eq!(filled.is_ok(), ours);
                 if !ours {
                     self.inside.remove(&number);
@@ -357,6 +364,11 @@ impl World {
 
     pub(crate) fn resize(&mut self, min_size: u32, max_size: u32) {
         self.does(|core, now, todo| core.resize(min_size, max_size, now, todo));
+    }
+
+    pub(crate) fn evict(&mut self) {
+        self.does(Core::evict);
+        self.condemned.clone_from(&self.inside);
     }
 
     pub(crate) fn shut(&mut self) {
