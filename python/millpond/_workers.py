@@ -77,7 +77,8 @@ class Workers:
         """Wait for the threads to end, at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         for thread in list(self._threads):
-            if thread is not threading.current_thread():
+            # One that another thread is about to start can't be joined, and finds that it is over.
+            if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def after_fork(self) -> None:

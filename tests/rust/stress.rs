@@ -1,13 +1,15 @@
 //! Everything at once, for as long as `MILLPOND_STRESS_SECONDS` says (1 by default): eight callers, a
-//! timer, and somebody who resizes, evicts, suspends and resumes. Made to run under `ThreadSanitizer`, see
-//! `tests/README.md`; so threads are spawned and joined, and every lock is `parking_lot`'s.
+//! timer, and somebody who resizes, evicts, suspends and resumes.
+//!
+//! Made to run under `ThreadSanitizer`, see `tests/README.md`. It does not see what the standard library
+//! does inside, which is compiled without it: so threads are spawned and joined, every lock is
+//! `parking_lot`'s, and nothing that threads share is in an `Arc`.
 #![cfg(not(loom))]
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::Arc;
-use std::thread::{spawn, JoinHandle};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 use millpond_core::{
@@ -25,7 +27,7 @@ type Todo = Effects<Connection, Waiter>;
 #[derive(Debug)]
 struct Connection {
     uses: UnsafeCell<u64>,
-    closed: Arc<AtomicU64>,
+    closed: &'static AtomicU64,
 }
 
 // SAFETY: a test of just that: one thread at a time uses it.
@@ -88,14 +90,15 @@ impl Mailbox {
     }
 }
 
+/// A caller that waits with its one mailbox. A nudge for its wait before may still come: an idle try.
 #[derive(Debug)]
-struct Waiter(Arc<Mailbox>);
+struct Waiter(&'static Mailbox);
 
 impl Waker for Waiter {
-    type Nudge = Arc<Mailbox>;
+    type Nudge = &'static Mailbox;
 
-    fn nudge(&self) -> Option<Arc<Mailbox>> {
-        Some(Arc::clone(&self.0))
+    fn nudge(&self) -> Option<&'static Mailbox> {
+        Some(self.0)
     }
 }
 
@@ -103,7 +106,7 @@ struct Pool {
     core: Core<Connection, Waiter>,
     start: Instant,
     opened: AtomicU64,
-    closed: Arc<AtomicU64>,
+    closed: &'static AtomicU64,
     served: AtomicU64,
     gave_up: AtomicU64,
 }
@@ -122,7 +125,8 @@ impl Random {
 }
 
 impl Pool {
-    fn new(policy: Policy) -> Arc<Self> {
+    /// One that stays for the rest of the process.
+    fn new(policy: Policy) -> &'static Self {
         let limits = Limits {
             min_size: 1,
             max_size: CONNECTIONS,
@@ -136,14 +140,14 @@ impl Pool {
             validation_timeout: 5000,
             leak_threshold: 5,
         };
-        Arc::new(Self {
+        Box::leak(Box::new(Self {
             core: Core::new(limits),
             start: Instant::now(),
             opened: AtomicU64::new(0),
-            closed: Arc::default(),
+            closed: Box::leak(Box::default()),
             served: AtomicU64::new(0),
             gave_up: AtomicU64::new(0),
-        })
+        }))
     }
 
     fn now(&self) -> Ticks {
@@ -174,8 +178,7 @@ impl Pool {
         match job {
             Job::Open(claim) => {
                 let number = self.opened.fetch_add(1, Relaxed) + 1;
-                let connection =
-                    Connection { uses: UnsafeCell::new(0), closed: Arc::clone(&self.closed) };
+                let connection = Connection { uses: UnsafeCell::new(0), closed: self.closed };
                 drop(self.core.fill(claim, connection, number, now, todo));
             }
             Job::Check(claim) => {
@@ -195,13 +198,16 @@ impl Pool {
     }
 
     /// Acquires as a caller does, who waits no longer than `limit`.
-    fn acquire(&self, habit: u32, limit: Option<Duration>) -> Option<Claim> {
+    fn acquire(
+        &self,
+        habit: u32,
+        mailbox: &'static Mailbox,
+        limit: Option<Duration>,
+    ) -> Option<Claim> {
         if let Some(claim) = self.core.try_acquire(habit, self.now()) {
             return Some(claim);
         }
-        let mailbox = Arc::<Mailbox>::default();
-        let waiter = Waiter(Arc::clone(&mailbox));
-        let ticket = self.does(|core, now, todo| core.join(waiter, now, todo)).ok()?;
+        let ticket = self.does(|core, now, todo| core.join(Waiter(mailbox), now, todo)).ok()?;
         loop {
             match mailbox.wait(limit) {
                 Some(News::Granted(claim)) if self.core.accept(claim) => return Some(claim),
@@ -218,7 +224,7 @@ impl Pool {
                         return None;
                     }
                     // Served at the last moment, and does not want it any more.
-                    if let Some(News::Granted(claim)) = last_news(&mailbox) {
+                    if let Some(News::Granted(claim)) = last_news(mailbox) {
                         self.does(|core, now, todo| core.give_up(claim, now, todo));
                     }
                     return None;
@@ -280,10 +286,11 @@ fn last_news(mailbox: &Mailbox) -> Option<News> {
 
 fn caller(pool: &Pool, number: u64, end: Instant) {
     let mut random = Random(number);
+    let mailbox = Box::leak(Box::default());
     let mut habit = 0;
     while Instant::now() < end {
         let limit = (random.below(8) == 0).then(|| Duration::from_micros(random.below(300)));
-        let Some(claim) = pool.acquire(habit, limit) else { continue };
+        let Some(claim) = pool.acquire(habit, mailbox, limit) else { continue };
         pool.core.note_borrow(claim, number, || 1);
         pool.core.note_held(claim, pool.now());
         habit = claim.slot;
@@ -330,16 +337,9 @@ fn seconds() -> Duration {
 fn stress(policy: Policy) {
     let pool = Pool::new(policy);
     let end = Instant::now() + seconds();
-    let thread = |work: Box<dyn FnOnce(&Pool) + Send>| -> JoinHandle<()> {
-        let pool = Arc::clone(&pool);
-        spawn(move || work(&pool))
-    };
-    let mut threads = vec![
-        thread(Box::new(move |pool| owner(pool, end))),
-        thread(Box::new(move |pool| timer(pool, end))),
-    ];
+    let mut threads = vec![spawn(move || owner(pool, end)), spawn(move || timer(pool, end))];
     for number in 0..CALLERS {
-        threads.push(thread(Box::new(move |pool| caller(pool, number, end))));
+        threads.push(spawn(move || caller(pool, number, end)));
     }
     threads.into_iter().for_each(|thread| thread.join().expect("no thread fails"));
 

@@ -62,12 +62,17 @@ impl World {
         let (_, max_size) = self.core.sizes();
         assert!(open <= self.open.max(max_size as usize), "{open} of {max_size} are open");
         self.open = open;
+        let idle = self.core.count(|state| state == State::Idle);
         if self.shut {
-            return;
+            let opening = self.core.count(|state| state == State::Connecting);
+            assert_eq!((idle, opening), (0, 0), "what is this for?");
+        } else if !self.core.is_suspended() {
+            let staying = self.core.count(|state| !matches!(state, State::Empty | State::Closing));
+            assert!(idle == 0 || staying <= max_size as usize, "an idle one is kept above the limit");
+            let views = self.core.views();
+            let mut above = views.iter().filter(|view| view.slot >= max_size);
+            assert!(above.all(|view| view.state != State::Idle));
         }
-        let above = |view: &millpond_core::SlotView| view.slot >= max_size;
-        let idle = self.core.views().into_iter().filter(|view| view.state == State::Idle);
-        assert!(self.core.is_suspended() || !idle.into_iter().any(|view| above(&view)));
     }
 
     /// With a timer that comes when it is due, nothing is older than it may be.
