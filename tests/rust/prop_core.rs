@@ -65,18 +65,20 @@ fn limits() -> impl Strategy<Value = Limits> {
     let or_never = |ticks| prop_oneof![Just(NEVER), Just(ticks)];
     let ages = (or_never(200), or_never(500), or_never(120), or_never(90));
     (policy, max_waiting, max_uses, sizes, ages).prop_map(
-        |(policy, max_waiting, max_uses, (min_size, max_size), (idle, lifetime, proof, leak))| Limits {
-            min_size: min_size.min(max_size),
-            max_size,
-            max_waiting,
-            max_uses,
-            policy,
-            connect_timeout: 50,
-            idle_timeout: idle,
-            max_lifetime: lifetime,
-            validation_interval: proof,
-            validation_timeout: 30,
-            leak_threshold: leak,
+        |(policy, max_waiting, max_uses, (min_size, max_size), (idle, lifetime, proof, leak))| {
+            Limits {
+                min_size: min_size.min(max_size),
+                max_size,
+                max_waiting,
+                max_uses,
+                policy,
+                connect_timeout: 50,
+                idle_timeout: idle,
+                max_lifetime: lifetime,
+                validation_interval: proof,
+                validation_timeout: 30,
+                leak_threshold: leak,
+            }
         },
     )
 }

@@ -245,7 +245,9 @@ impl Pool {
             1..4 => self.reset(held),
             _ => {
                 let end = self.core.give_back(held, self.now(), || 1);
-                self.finish(end, |core, reason, now, todo| core.retire_held(held, reason, now, todo));
+                self.finish(end, |core, reason, now, todo| {
+                    core.retire_held(held, reason, now, todo)
+                });
             }
         }
         assert!(self.core.held(claim.slot, Some(claim.generation)).is_none());
@@ -265,7 +267,7 @@ impl Pool {
     ) {
         match end {
             GivenBack::Idle => {}
-            GivenBack::Attention => self.does(|core, now, todo| core.after_release(now, todo)),
+            GivenBack::Attention => self.does(Core::after_release),
             GivenBack::Spent(reason) => {
                 assert!(self.does(|core, now, todo| retire(core, reason, now, todo)));
             }
@@ -312,7 +314,8 @@ fn owner(pool: &Pool, end: Instant) {
                 pool.does(Core::resume);
             }
             _ => {
-                let max_size = 1 + u32::try_from(random.below(u64::from(CONNECTIONS))).expect("small");
+                let max_size =
+                    1 + u32::try_from(random.below(u64::from(CONNECTIONS))).expect("small");
                 pool.does(|core, now, todo| core.resize(1, max_size, now, todo));
             }
         }
@@ -341,7 +344,9 @@ fn stress(policy: Policy) {
     for number in 0..CALLERS {
         threads.push(spawn(move || caller(pool, number, end)));
     }
-    threads.into_iter().for_each(|thread| thread.join().expect("no thread fails"));
+    for thread in threads {
+        thread.join().expect("no thread fails");
+    }
 
     assert_eq!(pool.core.waiting(), 0);
     assert!(pool.served.load(Relaxed) > 0);

@@ -342,3 +342,6 @@ impl<T, W: Waker> Core<T, W> {
         &self.limits
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

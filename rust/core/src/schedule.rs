@@ -48,8 +48,11 @@ impl Schedule {
         self.is_news(before, when)
     }
 
-    /// Sets the end of the pause. True when the timer thread has to be told.
+    /// Sets the end of the pause, which always comes. True when the timer thread has to be told.
     pub(crate) fn arm_reopen(&mut self, when: Ticks) -> bool {
+        if when == NEVER {
+            return false;
+        }
         let before = self.reopen.take();
         self.reopen = self.set(before, when, REOPEN);
         self.is_news(before, when)

@@ -327,3 +327,6 @@ impl<T> Slot<T> {
         self.value.with(|cell| unsafe { (*cell).as_ref() })
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -140,3 +140,93 @@ pub(crate) enum Nudged<W: Waker> {
     Already,
     Now(W::Nudge),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Caller(char);
+
+    impl Waker for Caller {
+        type Nudge = char;
+
+        fn nudge(&self) -> Option<char> {
+            self.0.is_lowercase().then_some(self.0)
+        }
+    }
+
+    fn queue(callers: &str) -> (WaitQueue<Caller>, Vec<Ticket>) {
+        let mut queue = WaitQueue::new();
+        let tickets = (10..).zip(callers.chars()).map(|(now, name)| queue.push(Caller(name), now));
+        let tickets = tickets.collect();
+        (queue, tickets)
+    }
+
+    fn rest(mut queue: WaitQueue<Caller>) -> String {
+        std::iter::from_fn(|| queue.pop(0)).map(|caller| caller.0).collect()
+    }
+
+    #[test]
+    fn callers_leave_the_queue_in_the_order_in_which_they_came() {
+        let (queue, _) = queue("abcd");
+
+        assert_eq!(queue.joined(), [10, 11, 12, 13]);
+        assert_eq!(rest(queue), "abcd");
+    }
+
+    #[test]
+    fn whoever_gives_up_leaves_the_others_in_their_order() {
+        for (leaving, staying) in [(0, "bcd"), (1, "acd"), (2, "abd"), (3, "abc")] {
+            let (mut queue, tickets) = queue("abcd");
+
+            assert!(queue.remove(tickets[leaving], 20).is_some());
+
+            assert!(queue.remove(tickets[leaving], 20).is_none());
+            assert_eq!(queue.len(), 3);
+            assert_eq!(rest(queue), staying);
+        }
+    }
+
+    #[test]
+    fn who_comes_after_everybody_left_is_served() {
+        let (mut queue, tickets) = queue("ab");
+        for ticket in tickets {
+            queue.remove(ticket, 20);
+        }
+        assert!(queue.is_empty());
+
+        queue.push(Caller('c'), 30);
+
+        assert_eq!(rest(queue), "c");
+    }
+
+    #[test]
+    fn the_head_is_as_old_as_its_time_at_the_head() {
+        let (mut queue, tickets) = queue("ab");
+        assert_eq!(queue.head_age(15), 5);
+
+        queue.pop(17);
+
+        assert!(queue.is_head(tickets[1]));
+        assert_eq!(queue.head_age(18), 1);
+    }
+
+    #[test]
+    fn a_nudge_is_on_its_way_once_until_it_arrives() {
+        let (mut queue, tickets) = queue("ab");
+
+        assert!(matches!(queue.nudge_head(), Some(Nudged::Now('a'))));
+        assert!(matches!(queue.nudge_head(), Some(Nudged::Already)));
+
+        queue.arrived(tickets[0]);
+        assert!(matches!(queue.nudge_head(), Some(Nudged::Now('a'))));
+    }
+
+    #[test]
+    fn a_caller_that_cannot_try_again_is_not_nudged() {
+        let (mut queue, _) = queue("A");
+
+        assert!(queue.nudge_head().is_none());
+        assert!(queue.nudge_head().is_none());
+    }
+}

@@ -13,7 +13,7 @@ use crate::inner::{Inner, Site};
 use crate::pool::{CorePool, Todo};
 use crate::release;
 use crate::thread;
-use crate::wait::{Mailbox, News, Waiter};
+use crate::wait::{park, Mailbox, News, Waiter};
 
 /// A claim, and the connection that it is for.
 pub(crate) type Acquired = (Claim, Py<PyAny>);
@@ -114,9 +114,10 @@ pub(crate) fn limit(
         return Ok(inner.settings.acquire_timeout);
     };
     // `True` is a float for `extract`, and a slip for the caller.
-    let seconds = match timeout.is_instance_of::<PyBool>() {
-        true => f64::NAN,
-        false => timeout.extract::<f64>().unwrap_or(f64::NAN),
+    let seconds = if timeout.is_instance_of::<PyBool>() {
+        f64::NAN
+    } else {
+        timeout.extract::<f64>().unwrap_or(f64::NAN)
     };
     if seconds.is_nan() || seconds < 0.0 {
         return Err(CorePool::failure(slf, "bad_timeout", timeout));
@@ -185,7 +186,7 @@ impl<'a, 'py> Wait<'a, 'py> {
                         deadline = None;
                         signals = false;
                     }
-                    self.mailbox.park(self.pool.py(), deadline, signals);
+                    park(self.pool.py(), deadline, signals);
                     if signals {
                         if let Err(signal) = self.pool.py().check_signals() {
                             end = Some(Err(signal));

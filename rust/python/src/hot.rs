@@ -37,8 +37,10 @@ fn slowly(work: impl FnOnce(Python<'_>) -> PyResult<*mut PyObject>) -> *mut PyOb
     });
     attached.unwrap_or_else(|| {
         let message = c"the interpreter is shutting down";
+        // SAFETY: set when the interpreter starts, and never again.
+        let class = unsafe { ffi::PyExc_RuntimeError };
         // SAFETY: the interpreter called us, so the thread is attached, whatever PyO3 allows.
-        unsafe { ffi::PyErr_SetString(ffi::PyExc_RuntimeError, message.as_ptr()) };
+        unsafe { ffi::PyErr_SetString(class, message.as_ptr()) };
         null_mut()
     })
 }
@@ -61,7 +63,9 @@ unsafe fn receiver<'a, 'py, T: PyClass + PyTypeInfo>(
 
 fn none() -> *mut PyObject {
     // SAFETY: attached; all callers are functions that the interpreter called.
-    unsafe { ffi::Py_NewRef(ffi::Py_None()) }
+    let none = unsafe { ffi::Py_None() };
+    // SAFETY: as above.
+    unsafe { ffi::Py_NewRef(none) }
 }
 
 unsafe extern "C" fn acquire_(
@@ -275,7 +279,9 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
 fn install_one(py: Python<'_>, index: usize, class: &Bound<'_, PyType>) -> PyResult<()> {
     let definition = DEFINITIONS.0.get().cast::<PyMethodDef>().wrapping_add(index);
     // SAFETY: `index` is below 5, so this points into the static array, which lives for ever.
-    let name = unsafe { CStr::from_ptr((*definition).ml_name) };
+    let name = unsafe { (*definition).ml_name };
+    // SAFETY: the names in it are C string literals.
+    let name = unsafe { CStr::from_ptr(name) };
     let name = name.to_str().map_err(|_| PyRuntimeError::new_err("a name is not UTF-8"))?;
     // SAFETY: attached; the type and the definition are alive.
     let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };

@@ -17,6 +17,7 @@
 //! aborts where the second rule is broken.
 
 #![allow(missing_docs, reason = "the stub file documents what Python sees")]
+#![allow(clippy::needless_pass_by_value, reason = "PyO3 says how arguments are passed")]
 
 mod acquire;
 mod clock;

@@ -50,10 +50,10 @@ impl CorePool {
     /// The inside of a pool that is not closed.
     fn open<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a Inner> {
         let inner = slf.get().started()?;
-        match inner.core.is_closed() {
-            true => Err(Self::failure(slf, "closed", ())),
-            false => Ok(inner),
+        if inner.core.is_closed() {
+            return Err(Self::failure(slf, "closed", ()));
         }
+        Ok(inner)
     }
 
     /// Whether the calling thread is the one that runs signal handlers.
@@ -91,10 +91,7 @@ impl CorePool {
             }
             for claim in todo.leaks.drain(..) {
                 let leak = snapshot::leak(py, inner, claim);
-                Self::tell(
-                    slf,
-                    leak.and_then(|leak| slf.call_method1(intern!(py, "_leaked"), leak)),
-                );
+                Self::tell(slf, slf.call_method1(intern!(py, "_leaked"), leak));
             }
             todo = next;
         }

@@ -56,13 +56,13 @@ pub(crate) fn leak(
     py: Python<'_>,
     inner: &Inner,
     claim: Claim,
-) -> PyResult<(u32, u64, f64, Option<Py<PyAny>>)> {
+) -> (u32, u64, f64, Option<Py<PyAny>>) {
     let views = inner.core.views();
     let view = views.iter().find(|view| view.slot == claim.slot);
     let (holder, since) = view.map_or((0, None), |view| (view.holder, view.held_since));
     let now = inner.clock.now();
     let held = seconds(now.saturating_sub(since.unwrap_or(now)));
-    Ok((claim.slot, holder, held, site(py, inner, claim)))
+    (claim.slot, holder, held, site(py, inner, claim))
 }
 
 fn site(py: Python<'_>, inner: &Inner, claim: Claim) -> Option<Py<PyAny>> {

@@ -20,7 +20,7 @@ pub(crate) struct Ticket {
     pool: Py<CorePool>,
     inside: u32,
     mailbox: Arc<Mailbox>,
-    ticket: millpond_core::Ticket,
+    place: millpond_core::Ticket,
     since: Instant,
 }
 
@@ -32,11 +32,11 @@ impl Ticket {
         let mut todo = Todo::default();
         let waiter = Waiter::Callback(Arc::clone(&mailbox), callback);
         let joined = inner.core.join(waiter, inner.clock.now(), &mut todo);
-        let joined = joined.map(|ticket| Self {
+        let joined = joined.map(|place| Self {
             pool: pool.clone().unbind(),
             inside: inner.id,
             mailbox,
-            ticket,
+            place,
             since,
         });
         // With the ticket made: should the callback run right now, its grant has an owner.
@@ -55,7 +55,7 @@ impl Ticket {
         match self.mailbox.shut() {
             Some(News::Granted(claim)) => inner.core.give_up(claim, now, &mut todo),
             // Taken off the queue or not, news that is still on its way finds the mailbox shut.
-            _ => drop(inner.core.leave(self.ticket, now, &mut todo)),
+            _ => drop(inner.core.leave(self.place, now, &mut todo)),
         }
         CorePool::perform(pool, inner, todo);
         Ok(())

@@ -70,21 +70,21 @@ impl Mailbox {
         self.thread.unpark();
         Ok(())
     }
+}
 
-    /// Parks the thread until there may be news, the deadline has come, or it is time to look for
-    /// signals.
-    pub(crate) fn park(&self, py: Python<'_>, deadline: Option<Instant>, signals: bool) {
-        let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let slice = match (remaining, signals) {
-            (Some(remaining), true) => Some(remaining.min(SIGNAL_SLICE)),
-            (None, true) => Some(SIGNAL_SLICE),
-            (remaining, false) => remaining,
-        };
-        py.detach(|| match slice {
-            Some(slice) => thread::park_timeout(slice),
-            None => thread::park(),
-        });
-    }
+/// Parks the thread until there may be news in its mailbox, the deadline has come, or it is time to
+/// look for signals.
+pub(crate) fn park(py: Python<'_>, deadline: Option<Instant>, signals: bool) {
+    let remaining = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let slice = match (remaining, signals) {
+        (Some(remaining), true) => Some(remaining.min(SIGNAL_SLICE)),
+        (None, true) => Some(SIGNAL_SLICE),
+        (remaining, false) => remaining,
+    };
+    py.detach(|| match slice {
+        Some(slice) => thread::park_timeout(slice),
+        None => thread::park(),
+    });
 }
 
 /// A caller in the queue.

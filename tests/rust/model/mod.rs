@@ -151,9 +151,10 @@ impl Pool {
     }
 
     /// A pool whose every place has an idle connection.
-    pub(crate) fn full(limits: Limits) -> Arc<Self> {
+    pub(crate) fn full(mut limits: Limits) -> Arc<Self> {
         let max_size = limits.max_size;
-        let pool = Self::new(Limits { min_size: max_size, ..limits });
+        limits.min_size = max_size;
+        let pool = Self::new(limits);
         pool.does(0, |todo| pool.core.warm_up(0, todo));
         pool.does(0, |todo| pool.core.resize(0, max_size, 0, todo));
         pool

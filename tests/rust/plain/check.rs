@@ -68,7 +68,10 @@ impl World {
             assert_eq!((idle, opening), (0, 0), "what is this for?");
         } else if !self.core.is_suspended() {
             let staying = self.core.count(|state| !matches!(state, State::Empty | State::Closing));
-            assert!(idle == 0 || staying <= max_size as usize, "an idle one is kept above the limit");
+            assert!(
+                idle == 0 || staying <= max_size as usize,
+                "an idle one is kept above the limit"
+            );
             let views = self.core.views();
             let mut above = views.iter().filter(|view| view.slot >= max_size);
             assert!(above.all(|view| view.state != State::Idle));

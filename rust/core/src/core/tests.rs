@@ -1,0 +1,211 @@
+//! What the engine does with ticks: refusals, overdue jobs, and ages.
+
+use super::*;
+use crate::effects::Job;
+use crate::queue::Refused;
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Waker for Nobody {
+    type Nudge = ();
+
+    fn nudge(&self) -> Option<()> {
+        None
+    }
+}
+
+type Engine = Core<u64, Nobody>;
+type Todo = Effects<u64, Nobody>;
+
+fn limits(max_size: u32) -> Limits {
+    Limits {
+        min_size: 0,
+        max_size,
+        max_waiting: u32::MAX,
+        max_uses: u64::MAX,
+        policy: Policy::Fair,
+        connect_timeout: 50,
+        idle_timeout: NEVER,
+        max_lifetime: NEVER,
+        validation_interval: NEVER,
+        validation_timeout: 30,
+        leak_threshold: NEVER,
+    }
+}
+
+/// An engine whose places all have an idle connection, opened at tick 1.
+fn full(mut limits: Limits) -> Engine {
+    let size = limits.max_size;
+    limits.min_size = size;
+    let core = Engine::new(limits);
+    let mut todo = Todo::default();
+    core.warm_up(1, &mut todo);
+    for (number, job) in (1..).zip(std::mem::take(&mut todo.jobs)) {
+        let Job::Open(claim) = job else { panic!("nothing but new connections") };
+        core.fill(claim, number, number, 1, &mut todo).unwrap();
+    }
+    core.resize(0, size, 1, &mut todo);
+    core
+}
+
+fn advanced(core: &Engine, now: Ticks) -> Todo {
+    let mut todo = Todo::default();
+    core.advance(now, &mut todo);
+    todo
+}
+
+/// The place that is being filled for a waiter.
+fn opening(core: &Engine) -> Claim {
+    let mut todo = Todo::default();
+    core.join(Nobody, 1, &mut todo).unwrap();
+    match todo.jobs[..] {
+        [Job::Open(claim)] => claim,
+        _ => panic!("one is opened"),
+    }
+}
+
+#[test]
+fn a_caller_is_refused_when_as_many_as_allowed_wait_for_a_release() {
+    let core = full(Limits { max_waiting: 1, ..limits(1) });
+    let mut todo = Todo::default();
+    core.try_acquire(0, 1).unwrap();
+    core.join(Nobody, 1, &mut todo).unwrap();
+
+    assert_eq!(core.join(Nobody, 1, &mut todo).unwrap_err(), Refused::Full);
+
+    assert_eq!(core.waiting(), 1);
+    assert_eq!(core.stats().refused.get(), 1);
+}
+
+#[test]
+fn whoever_a_new_connection_can_serve_does_not_count_as_waiting() {
+    let core = Engine::new(Limits { max_waiting: 0, ..limits(2) });
+    let mut todo = Todo::default();
+
+    core.join(Nobody, 1, &mut todo).unwrap();
+    core.join(Nobody, 1, &mut todo).unwrap();
+
+    assert_eq!(core.join(Nobody, 1, &mut todo).unwrap_err(), Refused::Full);
+    assert_eq!(todo.jobs.len(), 2);
+}
+
+#[test]
+fn a_connection_that_comes_too_late_is_given_back_to_who_opened_it() {
+    let core = Engine::new(limits(1));
+    let claim = opening(&core);
+
+    let todo = advanced(&core, 51);
+
+    assert_eq!(todo.overdue, [(claim, State::Connecting)]);
+    assert_eq!(core.fill(claim, 7, 7, 60, &mut Todo::default()), Err(7));
+    assert!(!core.open_failed(claim, 70, true, 60, &mut Todo::default()));
+    assert_eq!(core.stats().open_failed.get(), 1);
+}
+
+#[test]
+fn a_server_that_did_not_answer_in_time_is_asked_again_after_a_pause() {
+    let core = Engine::new(limits(1));
+    opening(&core);
+
+    assert!(advanced(&core, 51).jobs.is_empty());
+    assert!(advanced(&core, 150).jobs.is_empty());
+    assert!(matches!(advanced(&core, 151).jobs[..], [Job::Open(_)]));
+}
+
+#[test]
+fn a_pause_ends_though_a_later_failure_names_no_moment() {
+    let core = Engine::new(limits(2));
+    let mut todo = Todo::default();
+    core.join(Nobody, 1, &mut todo).unwrap();
+    core.join(Nobody, 1, &mut todo).unwrap();
+    let [Job::Open(first), Job::Open(second)] = todo.jobs[..] else { panic!("two are opened") };
+    let mut todo = Todo::default();
+
+    assert!(core.open_failed(first, 20, true, 1, &mut todo));
+    assert!(core.open_failed(second, NEVER, false, 1, &mut todo));
+
+    assert_eq!(advanced(&core, 20).jobs.len(), 2);
+}
+
+#[test]
+fn a_validation_that_takes_too_long_costs_the_connection() {
+    let core = full(Limits { validation_interval: 100, ..limits(1) });
+    let todo = advanced(&core, 101);
+    let [Job::Check(claim)] = todo.jobs[..] else { panic!("it is validated") };
+
+    let todo = advanced(&core, 131);
+
+    assert_eq!(todo.overdue, [(claim, State::Checking)]);
+    assert!(matches!(todo.jobs[..], [Job::Close(_, Some(1), Reason::Invalid)]));
+    core.check_passed(claim, 140, &mut Todo::default());
+    assert_eq!((core.stats().checks.get(), core.stats().checks_failed.get()), (1, 1));
+}
+
+#[test]
+fn a_close_that_takes_too_long_frees_the_place_without_its_connection() {
+    let core = full(limits(1));
+    let mut todo = Todo::default();
+    core.evict(1, &mut todo);
+    let Some(Job::Close(claim, ..)) = todo.jobs.pop() else { panic!("it is closed") };
+
+    let todo = advanced(&core, 51);
+
+    assert_eq!(todo.overdue, [(claim, State::Closing)]);
+    assert_eq!(core.count(|state| state == State::Empty), 1);
+    assert!(!core.closed(claim, 60, &mut Todo::default()));
+}
+
+#[test]
+fn connections_opened_together_are_too_old_one_after_the_other() {
+    let core = full(Limits { max_lifetime: 3_600_000, ..limits(100) });
+    let mut ends = Vec::new();
+    let mut next = core.advance(2, &mut Todo::default());
+    while let Some(now) = next {
+        let mut todo = Todo::default();
+        next = core.advance(now, &mut todo);
+        for job in std::mem::take(&mut todo.jobs) {
+            let Job::Close(claim, _, Reason::Lifetime) = job else { panic!("too old, no more") };
+            ends.push(now);
+            core.closed(claim, now, &mut todo);
+        }
+    }
+
+    assert_eq!(ends.len(), 100);
+    assert!(ends.iter().all(|end| (3_240_001..=3_600_001).contains(end)));
+    // A hundred in a tenth of the lifetime are 3600 ticks apart on average.
+    let gaps = ends.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.clone().min() > Some(1200), "{:?}", gaps.min());
+}
+
+#[test]
+fn a_short_lifetime_is_kept_to_the_tick() {
+    let core = full(Limits { max_lifetime: 10_000, ..limits(3) });
+
+    assert!(advanced(&core, 10_000).jobs.is_empty());
+    assert_eq!(advanced(&core, 10_001).jobs.len(), 3);
+}
+
+#[test]
+fn a_connection_is_closed_after_as_many_borrows_as_allowed() {
+    let core = full(Limits { max_uses: 2, ..limits(1) });
+    let borrow = || {
+        let claim = core.try_acquire(0, 1).unwrap();
+        core.note_borrow(claim, 7, || 1);
+        let held = core.held(claim.slot, Some(claim.generation)).unwrap();
+        core.give_back(held, 1, || 1)
+    };
+
+    assert_eq!(borrow(), GivenBack::Idle);
+    assert_eq!(borrow(), GivenBack::Spent(Reason::Uses));
+}
+
+#[test]
+fn time_that_goes_back_is_no_reason_to_panic() {
+    let core = full(Limits { idle_timeout: 100, validation_interval: 100, ..limits(1) });
+    let _ = advanced(&core, 90);
+
+    let _ = advanced(&core, 10);
+
+    assert!(core.try_acquire(0, 5).is_some());
+}
