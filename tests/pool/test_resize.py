@@ -165,3 +165,17 @@ def test_impossible_bounds_are_refused_and_change_nothing(
         pool.resize(**bounds)
 
     assert (pool.min_size, pool.max_size) == (2, 4)
+
+
+def test_a_pool_that_is_suspended_shrinks_as_well(
+    make_pool: MakePool, driver: FakeDatabase
+) -> None:
+    pool = make_pool(max_size=2, _inline=True)
+    first, _held = pool.acquire(), pool.acquire()
+    pool.release(first)
+    pool.suspend()
+
+    pool.resize(max_size=1)
+
+    assert driver.live == 1
+    assert first.closed

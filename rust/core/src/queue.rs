@@ -148,10 +148,14 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     fn serve(&self, queue: &mut WaitQueue<W>, now: Ticks, effects: &mut Effects<T, W>) {
-        if self.gate.load(SeqCst) & (gate::CLOSED | gate::SUSPENDED) != 0 {
+        if self.is_closed() {
             return;
         }
+        // Also while nobody is served: a smaller pool has fewer connections at once.
         self.shrink(now, effects);
+        if self.gate.load(SeqCst) & gate::SUSPENDED != 0 {
+            return;
+        }
         while !queue.is_empty() {
             if self.may_overtake(queue, now) && self.has_idle(now) {
                 match queue.nudge_head() {
