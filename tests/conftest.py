@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import signal
 import sys
 import sysconfig
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[stderr] = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ else os.dup(2)
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+    # In the background of a shell SIGINT is ignored, also by the programs that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def seconds_for(item: pytest.Item) -> float:
