@@ -9,6 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from millpond import _messages
 from millpond._core import exited
 from millpond._timer import TIMER
 
@@ -48,6 +49,7 @@ def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  a thread that does not exist here may have held it
     _lock = threading.RLock()
     TIMER.after_fork()
+    _messages.after_fork()
     for pool in _all():
         pool._begin_in_child()  # noqa: SLF001
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_HOLDERS: Final = 5
 
-_collecting: Final = threading.RLock()
+_collecting = threading.RLock()
 
 
 def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> str:
@@ -68,6 +68,12 @@ def _frames() -> dict[int, FrameType]:
         finally:
             if was_enabled:
                 gc.enable()
+
+
+def after_fork() -> None:
+    """Begin anew in the child of a fork: the thread that held the lock may not exist here."""
+    global _collecting  # noqa: PLW0603
+    _collecting = threading.RLock()
 
 
 def thread_name(ident: int) -> str:
