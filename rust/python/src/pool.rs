@@ -191,11 +191,6 @@ impl CorePool {
         }
     }
 
-    #[pyo3(signature = (timeout = None))]
-    fn _acquire(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        acquire::acquire(slf, timeout).map(|(_, connection)| connection)
-    }
-
     /// Acquire an idle connection, or return ``None`` at once if there is none.
     fn try_acquire(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
         Ok(acquire::try_acquire(slf)?.map(|(_, connection)| connection))
