@@ -3,70 +3,18 @@
 //! Measured (spike 2): through PyO3's trampolines a pair of empty methods takes about twice what the
 //! whole of `acquire` and `release` takes here. So these five are put into their classes by hand, and
 //! handle the ordinary case alone; all else goes on in PyO3's world, by `slowly`.
-//!
-//! PyO3 believes a thread in such a function to be detached. So between the entry and `slowly` nothing
-//! of PyO3's is dropped: no `Py`, no `PyErr`.
 
-use std::cell::UnsafeCell;
-use std::ffi::CStr;
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::ptr::null_mut;
-
-use pyo3::exceptions::{PyRuntimeError, PySystemError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyMethodDef, PyObject, Py_ssize_t};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
-use pyo3::{PyClass, PyTypeInfo};
 
 use crate::acquire;
 use crate::connection::Connection;
 use crate::lease::Lease;
 use crate::pool::CorePool;
+use crate::raw::{keywords, none, receiver, slowly, Methods};
 use crate::release::{self, Rest};
 use crate::thread;
-
-/// Goes on with everything that PyO3 offers. An error becomes the interpreter's.
-fn slowly(work: impl FnOnce(Python<'_>) -> PyResult<*mut PyObject>) -> *mut PyObject {
-    let attached = Python::try_attach(|py| {
-        let result = catch_unwind(AssertUnwindSafe(|| work(py)));
-        let result = result.unwrap_or_else(|_| Err(PySystemError::new_err("millpond panicked")));
-        result.unwrap_or_else(|error| {
-            error.restore(py);
-            null_mut()
-        })
-    });
-    attached.unwrap_or_else(|| {
-        let message = c"the interpreter is shutting down";
-        // SAFETY: set when the interpreter starts, and never again.
-        let class = unsafe { ffi::PyExc_RuntimeError };
-        // SAFETY: the interpreter called us, so the thread is attached, whatever PyO3 allows.
-        unsafe { ffi::PyErr_SetString(class, message.as_ptr()) };
-        null_mut()
-    })
-}
-
-/// The object behind a pointer that the interpreter passed as `self`.
-///
-/// # Safety
-/// `object` is an instance of `T` and stays so for `'a`, and the thread is attached.
-#[inline]
-unsafe fn receiver<'a, 'py, T: PyClass + PyTypeInfo>(
-    object: *mut PyObject,
-) -> Borrowed<'a, 'py, T> {
-    // SAFETY: passed on to the caller.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: as above.
-    let object = unsafe { Borrowed::from_ptr(py, object) };
-    // SAFETY: as above. The interpreter checked the type: the function is a method descriptor of `T`.
-    unsafe { object.cast_unchecked::<T>() }
-}
-
-fn none() -> *mut PyObject {
-    // SAFETY: attached; all callers are functions that the interpreter called.
-    let none = unsafe { ffi::Py_None() };
-    // SAFETY: as above.
-    unsafe { ffi::Py_NewRef(none) }
-}
 
 unsafe extern "C" fn acquire_(
     slf: *mut PyObject,
@@ -216,13 +164,7 @@ unsafe fn timeout<'py>(
     Ok(Some(unsafe { Bound::from_borrowed_ptr(py, value) }))
 }
 
-/// Method definitions that the interpreter keeps pointers to for ever.
-struct Definitions(UnsafeCell<[PyMethodDef; 5]>);
-
-// SAFETY: written only before `install` hands the pointers out, and never again.
-unsafe impl Sync for Definitions {}
-
-static DEFINITIONS: Definitions = Definitions(UnsafeCell::new([
+static POOL: Methods<3> = Methods::new([
     keywords(
         c"acquire",
         c"acquire($self, *, timeout=None)\n--\n\nAcquire a connection, waiting for one if all are in use.",
@@ -239,6 +181,9 @@ static DEFINITIONS: Definitions = Definitions(UnsafeCell::new([
         c"connection($self, *, timeout=None)\n--\n\nLend a connection for the time of a ``with`` block.",
         connection_,
     ),
+]);
+
+static LEASE: Methods<2> = Methods::new([
     PyMethodDef {
         ml_name: c"__enter__".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: enter },
@@ -251,41 +196,10 @@ static DEFINITIONS: Definitions = Definitions(UnsafeCell::new([
         ml_flags: ffi::METH_FASTCALL,
         ml_doc: c"__exit__($self, /, *args)\n--\n\nRelease the connection.".as_ptr(),
     },
-]));
-
-const fn keywords(
-    name: &'static CStr,
-    doc: &'static CStr,
-    function: ffi::PyCFunctionFastWithKeywords,
-) -> PyMethodDef {
-    PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: doc.as_ptr(),
-    }
-}
+]);
 
 /// Puts the functions into their classes.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
-    let pool = py.get_type::<CorePool>();
-    let lease = py.get_type::<Lease>();
-    for (index, class) in [&pool, &pool, &pool, &lease, &lease].into_iter().enumerate() {
-        install_one(py, index, class)?;
-    }
-    Ok(())
-}
-
-fn install_one(py: Python<'_>, index: usize, class: &Bound<'_, PyType>) -> PyResult<()> {
-    let definition = DEFINITIONS.0.get().cast::<PyMethodDef>().wrapping_add(index);
-    // SAFETY: `index` is below 5, so this points into the static array, which lives for ever.
-    let name = unsafe { (*definition).ml_name };
-    // SAFETY: the names in it are C string literals.
-    let name = unsafe { CStr::from_ptr(name) };
-    let name = name.to_str().map_err(|_| PyRuntimeError::new_err("a name is not UTF-8"))?;
-    // SAFETY: attached; the type and the definition are alive.
-    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
-    // SAFETY: a new reference, or null with the error set.
-    let method = unsafe { Bound::from_owned_ptr_or_err(py, method) }?;
-    class.setattr(name, method)
+    POOL.install(&py.get_type::<CorePool>())?;
+    LEASE.install(&py.get_type::<Lease>())
 }

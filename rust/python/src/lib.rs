@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `pool.rs` | `CorePool`, which `millpond.Pool` extends |
 //! | `hot.rs` | the five methods that have to be fast, as plain C functions |
+//! | `raw.rs` | how such functions get into their classes |
 //! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
 //! | `lease.rs` | what `pool.connection()` returns |
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
 //! | `job.rs` | work for a worker thread |
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
+//! | `field.rs` | a reference that any thread may set |
+//! | `dbutils/` | base classes for `millpond.dbutils` |
 //! | `snapshot.rs` | what statistics are made of |
 //!
 //! Two rules: no Python object is touched while a lock of the engine is held, and none is dropped
@@ -22,11 +25,14 @@
 mod acquire;
 mod clock;
 mod connection;
+mod dbutils;
+mod field;
 mod hot;
 mod inner;
 mod job;
 mod lease;
 mod pool;
+mod raw;
 mod release;
 mod snapshot;
 mod thread;
@@ -79,5 +85,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;
     module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
+    dbutils::install(module)?;
     hot::install(module.py())
 }
