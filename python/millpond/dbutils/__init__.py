@@ -1,3 +1,5 @@
 """DBUtils' pools on millpond's core: change the import, or call `install()` and change nothing."""
 
-__version__ = "3.2.0"
+from millpond.dbutils._version import __version__
+
+__all__ = ["__version__"]

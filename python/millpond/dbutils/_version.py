@@ -1,0 +1,3 @@
+"""The version of DBUtils whose behaviour this package has."""
+
+__version__ = "3.2.0"
