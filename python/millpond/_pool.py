@@ -14,6 +14,7 @@ from millpond import _jobs, _lifecycle, _messages, _stats, drivers, errors
 from millpond._config import VALIDATION_TIMEOUT, PoolConfig, check_timeout
 from millpond._core import CorePool
 from millpond._timer import TIMER
+from millpond._transactions import Transactions
 from millpond._workers import Workers
 from millpond.errors import PoolConfigError
 
@@ -40,7 +41,7 @@ _numbers: Final = itertools.count(1)
 _SPARE_WORKERS: Final = 8
 
 
-class Pool(CorePool[C]):
+class Pool(Transactions[C], CorePool[C]):
     """A pool of connections for threads, with or without the GIL.
 
     Callers are served in the order in which they asked. Connections are opened, validated and
@@ -159,6 +160,7 @@ class Pool(CorePool[C]):
         self._finished = False
         self._last_error: BaseException | None = None
         self._backoff = _jobs.Backoff()
+        self._transactions = {}
         self._progress = threading.Condition()
         limit = 2 * config.max_size + _SPARE_WORKERS
         self._workers = Workers(self._name, limit=limit, inline=inline)
@@ -414,6 +416,7 @@ class Pool(CorePool[C]):
 
     def _begin_in_child(self) -> None:
         """Begin anew after a fork, with no connections and no threads."""
+        self._transactions = {}
         self._progress = threading.Condition()
         self._workers.after_fork()
         self._after_fork(threading.main_thread().ident or 0)

@@ -42,6 +42,11 @@ class Dbapi(Generic[C]):
     needs_reset: bool = True
     reset_method: str | None = None
     supports: frozenset[str] = frozenset({"session"})
+    savepoint_sql: tuple[str, str, str | None] = (
+        "SAVEPOINT {}",
+        "ROLLBACK TO SAVEPOINT {}",
+        "RELEASE SAVEPOINT {}",
+    )
 
     def __init__(self, connect: Callable[[], C], *, target: str | None = None) -> None:
         """Store the callable, which is what `connect` calls."""
