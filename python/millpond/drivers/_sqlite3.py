@@ -130,7 +130,7 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
-        """Begin now: by itself the module begins at the first change, and not before a savepoint."""
+        """Begin now: by itself the module does so at the first change, and not at a savepoint."""
         super().begin(conn, isolation=isolation, read_only=read_only)
         if not conn.in_transaction:
             conn.execute("BEGIN")
