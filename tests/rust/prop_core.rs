@@ -3,7 +3,7 @@
 
 mod plain;
 
-use millpond_core::{Limits, Policy, Ticks, NEVER};
+use millpond_core::{Limits, Policy, Priority, Ticks, NEVER};
 use plain::World;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -12,7 +12,7 @@ use proptest::sample::Index;
 enum Step {
     TryAcquire(u32),
     /// A thread that can be nudged, or a callback.
-    Join(bool),
+    Join(bool, bool),
     Leave(Index),
     Dismiss,
     Retry(Index),
@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
     let index = any::<Index>;
     prop_oneof![
         6 => (0..5_u32).prop_map(Step::TryAcquire),
-        6 => any::<bool>().prop_map(Step::Join),
+        6 => (any::<bool>(), prop::bool::weighted(0.3)).prop_map(|(thread, urgent)| Step::Join(thread, urgent)),
         2 => index().prop_map(Step::Leave),
         1 => Just(Step::Dismiss),
         6 => index().prop_map(Step::Retry),
@@ -91,7 +91,9 @@ fn one<T>(which: Index, of: &[T]) -> Option<usize> {
 fn apply(world: &mut World, step: &Step) {
     match *step {
         Step::TryAcquire(habit) => world.try_acquire(habit),
-        Step::Join(thread) => world.join(thread),
+        Step::Join(thread, urgent) => {
+            world.join(thread, if urgent { Priority::High } else { Priority::Normal });
+        }
         Step::Dismiss => world.dismiss(),
         Step::Pass(ticks) => world.pass(ticks),
         Step::Resize(min_size, max_size) => world.resize(min_size, max_size),
@@ -104,9 +106,8 @@ fn apply(world: &mut World, step: &Step) {
 }
 
 fn apply_to_one(world: &mut World, step: &Step) {
-    let queue = world.queue.make_contiguous();
     let done = match *step {
-        Step::Leave(which) => one(which, queue).map(|index| world.leave(index)),
+        Step::Leave(which) => one(which, &world.queue).map(|index| world.leave(index)),
         Step::Retry(which) => one(which, &world.nudges).map(|index| world.retry(index)),
         Step::Accept(which) => one(which, &world.grants).map(|index| world.accept(index)),
         Step::GiveUp(which) => one(which, &world.grants).map(|index| world.give_up(index)),

@@ -29,11 +29,13 @@ pub enum Reason {
     Shrunk,
     /// The pool was closed.
     Closed,
+    /// It had to be validated before its next use, and was not.
+    Suspect,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Idle,
         Self::Lifetime,
         Self::Uses,
@@ -44,6 +46,7 @@ impl Reason {
         Self::Evicted,
         Self::Shrunk,
         Self::Closed,
+        Self::Suspect,
     ];
 
     /// The name under which statistics and logs show the reason.
@@ -60,6 +63,7 @@ impl Reason {
             Self::Evicted => "evicted",
             Self::Shrunk => "shrunk",
             Self::Closed => "closed",
+            Self::Suspect => "suspect",
         }
     }
 }
