@@ -22,6 +22,7 @@ enum Step {
     BeginReset(Index),
     EndReset(Index, bool),
     Discard(Index),
+    Suspect(Index),
     Detach(Index),
     /// A job ends, well or badly.
     Finish(Index, bool),
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => index().prop_map(Step::BeginReset),
         4 => (index(), prop::bool::weighted(0.8)).prop_map(|(which, good)| Step::EndReset(which, good)),
         1 => index().prop_map(Step::Discard),
+        1 => index().prop_map(Step::Suspect),
         1 => index().prop_map(Step::Detach),
         12 => (index(), prop::bool::weighted(0.8)).prop_map(|(which, good)| Step::Finish(which, good)),
         3 => (1..40_u64).prop_map(Step::Pass),
@@ -117,6 +119,7 @@ fn apply_to_one(world: &mut World, step: &Step) {
             one(which, &world.resetting).map(|index| world.end_reset(index, good))
         }
         Step::Discard(which) => one(which, &world.held).map(|index| world.discard(index)),
+        Step::Suspect(which) => one(which, &world.held).map(|index| world.suspect(index)),
         Step::Detach(which) => one(which, &world.held).map(|index| world.detach(index)),
         Step::Finish(which, good) => one(which, &world.jobs).map(|index| world.finish(index, good)),
         _ => None,

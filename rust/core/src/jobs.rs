@@ -208,7 +208,7 @@ impl<T, W: Waker> Core<T, W> {
     ) -> bool {
         let slot = self.slots.get(claim.slot);
         let seen = slot.word();
-        if seen.generation() != claim.generation || seen.state() != from || seen.has(Flag::Retire) {
+        if seen.generation() != claim.generation || seen.state() != from || seen.is_spent() {
             return false;
         }
         // As for every reservation: whoever counts under the mutex must not miss what moves meanwhile.

@@ -131,8 +131,7 @@ pub(crate) fn is_legal(from: State, to: State) -> bool {
             | (Connecting, Checking | Closing | Empty)
             | (Idle, InUse | Granted | Checking | Closing)
             | (Granted, InUse | Idle | Closing)
-            | (InUse, Idle | Checking | Closing)
-            | (Checking, Idle | Checking | Closing)
+            | (InUse | Checking, Idle | Checking | Closing)
             | (Closing, Empty)
     )
 }

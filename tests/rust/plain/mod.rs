@@ -63,6 +63,8 @@ pub(crate) struct World {
     inside: BTreeSet<u64>,
     /// Those of them that are only still there since somebody had them when all were evicted.
     condemned: BTreeSet<u64>,
+    /// Connections that must be validated before anybody gets them.
+    suspects: BTreeSet<u64>,
     reported: Vec<Claim>,
     next: u64,
     pub(crate) shut: bool,
@@ -87,6 +89,7 @@ impl World {
             jobs: Vec::new(),
             inside: BTreeSet::new(),
             condemned: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             reported: Vec::new(),
             next: 0,
             shut: false,
@@ -213,6 +216,7 @@ impl World {
         let connection = unsafe { self.core.value(claim) };
         let connection = *connection.expect("who acquires gets a connection");
         assert!(self.inside.contains(&connection));
+        assert!(!self.suspects.contains(&connection), "it was not validated");
         self.held.push((claim, connection));
         connection
     }
@@ -292,6 +296,14 @@ impl World {
         self.assert_gone(held);
     }
 
+    /// A cancelled query may still hit this connection.
+    pub(crate) fn suspect(&mut self, index: usize) {
+        let (claim, connection) = self.held[index];
+        let held = self.core.held(claim.slot, Some(claim.generation)).expect("it is held");
+        self.core.suspect_held(held);
+        self.suspects.insert(connection);
+    }
+
     /// A second release of the same finds it gone.
     fn assert_gone(&mut self, held: Held) {
         let claim = held.claim();
@@ -365,6 +377,11 @@ impl World {
                 assert_eq!(self.does(end), ours);
             }
             Job::Check(claim) if good => {
+                // SAFETY: while the claim is good the connection is its owner's, and nobody else runs.
+                let connection = ours.then(|| unsafe { self.core.value(claim) }.copied()).flatten();
+                if let Some(connection) = connection {
+                    self.suspects.remove(&connection);
+                }
                 self.does(|core, now, todo| core.check_passed(claim, now, todo));
             }
             Job::Check(claim) => {
