@@ -153,6 +153,10 @@ class Driver(Protocol[C]):
             Exception: Whatever the driver raises.
         """
 
+    @property
+    def savepoint_sql(self) -> tuple[str, str, str | None]:
+        """How to set a savepoint, go back to it, and drop it, with ``{}`` for its name."""
+
     def is_disconnect(self, error: BaseException) -> bool:
         """Say whether the error means that the connection is gone."""
 

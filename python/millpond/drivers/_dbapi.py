@@ -53,6 +53,11 @@ class Dbapi(Generic[C]):
     needs_reset: bool = True
     reset_method: str | None = None
     supports: frozenset[str] = frozenset({"session"})
+    savepoint_sql: tuple[str, str, str | None] = (
+        "SAVEPOINT {}",
+        "ROLLBACK TO SAVEPOINT {}",
+        "RELEASE SAVEPOINT {}",
+    )
 
     # Of ISOLATION_LEVELS, those which the option and `begin` may name.
     isolation_levels: ClassVar[frozenset[str]] = frozenset()

@@ -252,6 +252,19 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
         """Say yes where somebody else held a lock for too long."""
         return _code(error) in _RETRYABLE
 
+    @classmethod
+    def begin(
+        cls,
+        conn: sqlite3.Connection,
+        *,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> None:
+        """Begin now: by itself the module does so at the first change, and not at a savepoint."""
+        super().begin(conn, isolation=isolation, read_only=read_only)
+        if not conn.in_transaction:
+            conn.execute("BEGIN")
+
     @staticmethod
     def is_transient(error: BaseException) -> bool:
         """Say no for a file that cannot be opened, and otherwise what is usual."""
