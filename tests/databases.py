@@ -81,6 +81,24 @@ def _lets_us_in(url: str) -> bool:
     return True
 
 
+def odbc_driver(name: str) -> str:
+    """Return the name of an ODBC driver as a connection string has it, if it is installed."""
+    pyodbc = pytest.importorskip("pyodbc")
+    if name not in pyodbc.drivers():
+        _missing(f"ODBC: no driver {name!r}; apt-get install odbc-postgresql libsqliteodbc")
+    return f"{{{name}}}"
+
+
+def odbc_string(url: str) -> str:
+    """Return the connection string that leads ODBC to the same PostgreSQL as a URL."""
+    psycopg = pytest.importorskip("psycopg")
+    words = {"dbname": "DATABASE", "user": "UID", "password": "PWD", "port": "PORT"}
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    host = parts.get("host") or "localhost"
+    said = "".join(f"{word}={parts[key]};" for key, word in words.items() if parts.get(key))
+    return f"DRIVER={odbc_driver('PostgreSQL Unicode')};SERVER={host};{said}"
+
+
 def _missing(reason: str) -> NoReturn:
     """Skip, or fail where the servers are a must."""
     if os.environ.get("MILLPOND_REQUIRE_SERVERS") == "1":

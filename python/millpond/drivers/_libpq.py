@@ -85,7 +85,6 @@ class Libpq(Dbapi[C]):
             "profile",
             "read_only",
             "reset_session",
-            "savepoint",
             "session",
             "statement_timeout",
         }
@@ -221,21 +220,20 @@ class Libpq(Dbapi[C]):
         self.execute(conn, _postgres.RESET_SESSION)
         self.restore_attributes(conn)
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: Any,  # noqa: ANN401
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
         """Begin a transaction; without autocommit the driver's first statement does it."""
-        cls.check_begin(isolation=isolation, read_only=read_only)
+        self.check_begin(isolation=isolation, read_only=read_only)
         modes = _postgres.modes(isolation, read_only)
         if conn.autocommit:
-            cls.execute(conn, f"BEGIN {modes}")
+            self.execute(conn, f"BEGIN {modes}")
         elif modes:
-            cls.execute(conn, f"SET TRANSACTION {modes}")
+            self.execute(conn, f"SET TRANSACTION {modes}")
 
     @classmethod
     def is_disconnect(cls, error: BaseException) -> bool:
