@@ -17,6 +17,10 @@ pub enum Reason {
     Uses,
     /// Its validation failed or took too long.
     Invalid,
+    /// Its validation took too long for the user's taste.
+    Slow,
+    /// Its server hung up.
+    Dead,
     /// Its reset failed.
     Reset,
     /// Its holder discarded it.
@@ -33,11 +37,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Idle,
         Self::Lifetime,
         Self::Uses,
         Self::Invalid,
+        Self::Slow,
+        Self::Dead,
         Self::Reset,
         Self::Discarded,
         Self::Leaked,
@@ -45,6 +51,11 @@ impl Reason {
         Self::Shrunk,
         Self::Closed,
     ];
+
+    /// Whether other connections of the same time may have the same fate.
+    pub(crate) fn is_contagious(self) -> bool {
+        matches!(self, Self::Invalid | Self::Dead | Self::Reset | Self::Discarded)
+    }
 
     /// The name under which statistics and logs show the reason.
     #[must_use]
@@ -54,6 +65,8 @@ impl Reason {
             Self::Lifetime => "lifetime",
             Self::Uses => "uses",
             Self::Invalid => "invalid",
+            Self::Slow => "slow",
+            Self::Dead => "dead",
             Self::Reset => "reset",
             Self::Discarded => "discarded",
             Self::Leaked => "leaked",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millpond_core::{Claim, Refused};
+use millpond_core::{Claim, Reason, Refused, Ticks, NEVER};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -11,7 +11,7 @@ use pyo3::types::PyBool;
 
 use crate::inner::{Inner, Site};
 use crate::pool::{CorePool, Todo};
-use crate::release;
+use crate::release::discard_claim;
 use crate::thread;
 use crate::wait::{park, Mailbox, News, Waiter};
 
@@ -36,9 +36,24 @@ pub(crate) fn acquire_within(
     inner: &Inner,
     limit: Limit,
 ) -> PyResult<Acquired> {
-    match inner.try_claim() {
-        Some(claim) => hand_out(slf, inner, claim),
-        None => wait(slf, inner, limit),
+    let since = Instant::now();
+    let mut turn = Turn::New;
+    if let Some(claim) = inner.try_claim() {
+        match hand_out(slf, inner, claim)? {
+            Some(acquired) => return Ok(acquired),
+            None => turn = Turn::Again,
+        }
+    }
+    loop {
+        let wait = Wait::join(slf, inner, limit, turn, since)?;
+        let wait = wait.map_err(|refused| refusal(slf, refused))?;
+        let Some(claim) = wait.until(limit)? else {
+            return Err(CorePool::failure(slf, "timeout", since.elapsed().as_secs_f64()));
+        };
+        if let Some(acquired) = hand_out(slf, inner, claim)? {
+            return Ok(acquired);
+        }
+        turn = Turn::Again;
     }
 }
 
@@ -46,35 +61,50 @@ pub(crate) fn acquire_within(
 pub(crate) fn try_acquire(slf: &Bound<'_, CorePool>) -> PyResult<Option<Acquired>> {
     let inner = slf.get().started()?;
     if let Some(claim) = inner.try_claim() {
-        return hand_out(slf, inner, claim).map(Some);
+        return hand_out(slf, inner, claim);
     }
+    let at_once = Some(Duration::ZERO);
     // Joining and leaving the queue at once, so that a connection is opened for the next attempt.
-    match Wait::join(slf, inner)? {
-        Ok(wait) => match wait.until(Some(Duration::ZERO))? {
-            Some(claim) => hand_out(slf, inner, claim).map(Some),
+    match Wait::join(slf, inner, at_once, Turn::New, Instant::now())? {
+        Ok(wait) => match wait.until(at_once)? {
+            Some(claim) => hand_out(slf, inner, claim),
             None => Ok(None),
         },
-        Err(Refused::Full) => Ok(None),
+        Err(Refused::Full | Refused::Down | Refused::Hopeless(_)) => Ok(None),
         Err(refused) => Err(refusal(slf, refused)),
     }
 }
 
-/// Does for a new claim what was asked for beyond the engine's work, and gives out the connection.
+/// Where in the queue a caller belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Behind all others.
+    New,
+    /// Before them: it was its turn, and the connection that it got was dead.
+    Again,
+}
+
+/// Does for a new claim what was asked for beyond the engine's work, and gives out the connection; `None`
+/// when its driver says that it is dead, and it was closed.
 pub(crate) fn hand_out(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
     claim: Claim,
-) -> PyResult<Acquired> {
+) -> PyResult<Option<Acquired>> {
     let object = connection(slf.py(), inner, claim)?;
-    if inner.plain {
-        return Ok((claim, object));
+    if inner.is_plain() {
+        return Ok(Some((claim, object)));
+    }
+    if !is_alive(slf, inner, claim, &object) {
+        discard_claim(slf, inner, claim, Reason::Dead);
+        return Ok(None);
     }
     if let Err(error) = note_site(slf, inner, claim).and_then(|()| on_acquire(slf, inner, &object))
     {
-        release::discard_claim(slf, inner, claim);
+        discard_claim(slf, inner, claim, Reason::Discarded);
         return Err(error);
     }
-    Ok((claim, object))
+    Ok(Some((claim, object)))
 }
 
 /// The driver's object of a claim.
@@ -84,6 +114,29 @@ pub(crate) fn connection(py: Python<'_>, inner: &Inner, claim: Claim) -> PyResul
     connection
         .map(|connection| connection.object.clone_ref(py))
         .ok_or_else(|| PyRuntimeError::new_err("a claimed slot has no connection"))
+}
+
+/// Asks the driver, where that is how one learns it. Only a clear no counts: a driver that raises could
+/// not say.
+fn is_alive(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    claim: Claim,
+    object: &Py<PyAny>,
+) -> bool {
+    let py = slf.py();
+    // SAFETY: the claim is the caller's, and nothing runs before the reference is cloned.
+    let connection = unsafe { inner.core.value(claim) };
+    let Some(question) = connection.and_then(|connection| connection.question(py)) else {
+        return true;
+    };
+    match question.call1(py, (object,)) {
+        Ok(answer) => !answer.is(PyBool::new(py, false)),
+        Err(error) => {
+            error.write_unraisable(py, Some(slf));
+            true
+        }
+    }
 }
 
 fn note_site(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Claim) -> PyResult<()> {
@@ -102,6 +155,11 @@ fn on_acquire(slf: &Bound<'_, CorePool>, inner: &Inner, object: &Py<PyAny>) -> P
     let Some(hook) = &inner.settings.on_acquire else { return Ok(()) };
     let _guard = thread::InHook::of(inner.id);
     hook.call1(slf.py(), (object,)).map(drop)
+}
+
+/// How long a caller is ready to wait, in ticks.
+pub(crate) fn patience(limit: Limit) -> Ticks {
+    limit.and_then(|limit| Ticks::try_from(limit.as_millis()).ok()).unwrap_or(NEVER)
 }
 
 /// Reads what the caller gave as `timeout`.
@@ -126,15 +184,6 @@ pub(crate) fn limit(
     Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
-fn wait(slf: &Bound<'_, CorePool>, inner: &Inner, limit: Limit) -> PyResult<Acquired> {
-    let wait = Wait::join(slf, inner)?.map_err(|refused| refusal(slf, refused))?;
-    let since = wait.since;
-    match wait.until(limit)? {
-        Some(claim) => hand_out(slf, inner, claim),
-        None => Err(CorePool::failure(slf, "timeout", since.elapsed().as_secs_f64())),
-    }
-}
-
 /// One caller's time in the queue.
 struct Wait<'a, 'py> {
     pool: &'a Bound<'py, CorePool>,
@@ -145,16 +194,28 @@ struct Wait<'a, 'py> {
 }
 
 impl<'a, 'py> Wait<'a, 'py> {
-    fn join(pool: &'a Bound<'py, CorePool>, inner: &'a Inner) -> PyResult<Result<Self, Refused>> {
+    fn join(
+        pool: &'a Bound<'py, CorePool>,
+        inner: &'a Inner,
+        limit: Limit,
+        turn: Turn,
+        since: Instant,
+    ) -> PyResult<Result<Self, Refused>> {
         if thread::in_hook_of(inner.id) {
             // The hook's own connection may be the one that it would wait for.
             return Err(CorePool::failure(pool, "in_hook", ()));
         }
-        let since = Instant::now();
+        let now = inner.clock.now();
+        if inner.core.turns_away(patience(limit), now) {
+            return Ok(Err(Refused::Down));
+        }
         let mailbox = Mailbox::new();
         let mut todo = Todo::default();
         let waiter = Waiter::Thread(Arc::clone(&mailbox));
-        let joined = inner.core.join(waiter, inner.clock.now(), &mut todo);
+        let joined = match turn {
+            Turn::New => inner.core.join(waiter, now, &mut todo),
+            Turn::Again => inner.core.join_again(waiter, now, &mut todo),
+        };
         CorePool::perform(pool, inner, todo);
         Ok(joined.map(|ticket| Self { pool, inner, mailbox, ticket, since }))
     }
@@ -248,6 +309,7 @@ pub(crate) fn note_accepted(inner: &Inner, claim: Claim, waited: Duration) {
 pub(crate) fn refusal(slf: &Bound<'_, CorePool>, refused: Refused) -> PyErr {
     match refused {
         Refused::Closed => CorePool::failure(slf, "closed", ()),
-        Refused::Full => CorePool::failure(slf, "full", ()),
+        Refused::Full | Refused::Hopeless(_) => CorePool::failure(slf, "full", ()),
+        Refused::Down => CorePool::failure(slf, "down", ()),
     }
 }

@@ -12,7 +12,7 @@ use crate::acquire;
 use crate::connection::Connection;
 use crate::lease::Lease;
 use crate::pool::CorePool;
-use crate::raw::{keywords, none, receiver, slowly, Methods};
+use crate::raw::{is_none, keywords, none, receiver, slowly, Methods};
 use crate::release::{self, Rest};
 use crate::thread;
 
@@ -39,7 +39,7 @@ unsafe extern "C" fn acquire_(
 /// A new reference to a connection, if all that takes is a CAS.
 #[inline]
 fn fast_acquire(pool: &CorePool) -> Option<*mut PyObject> {
-    let inner = pool.inner().filter(|inner| inner.plain)?;
+    let inner = pool.inner().filter(|inner| inner.is_plain())?;
     let claim = inner.try_claim()?;
     // SAFETY: the claim is ours until we give the connection out below.
     let connection = unsafe { inner.core.value(claim) }?;
@@ -69,7 +69,7 @@ unsafe extern "C" fn release_(slf: *mut PyObject, connection: *mut PyObject) -> 
 
 #[inline]
 fn fast_release(pool: &CorePool, connection: *mut PyObject) -> Option<Rest> {
-    let inner = pool.inner().filter(|inner| inner.plain)?;
+    let inner = pool.inner().filter(|inner| inner.is_plain())?;
     let slot = inner.core.find(Connection::identity(connection), thread::habit(inner.id))?;
     let held = inner.core.held(slot, None)?;
     // SAFETY: all callers are functions that the interpreter called.
@@ -112,11 +112,20 @@ unsafe extern "C" fn enter(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObjec
 
 unsafe extern "C" fn exit(
     slf: *mut PyObject,
-    _: *mut *mut PyObject,
-    _: Py_ssize_t,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a method of Lease.
     let lease = unsafe { receiver::<Lease>(slf) };
+    // SAFETY: the interpreter's vector, with the exception's class in front if there is one.
+    if count > 0 && !unsafe { is_none(*args) } {
+        return slowly(|py| {
+            // SAFETY: as above, and the exception follows its class.
+            let error = (count > 1).then(|| unsafe { Bound::from_borrowed_ptr(py, *args.add(1)) });
+            lease.get().exit_by(py, error.as_ref())?;
+            Ok(py.None().into_ptr())
+        });
+    }
     match lease.get().fast_exit() {
         Some(Rest::Nothing) => none(),
         Some(rest) => slowly(|py| {
@@ -124,7 +133,7 @@ unsafe extern "C" fn exit(
             Ok(py.None().into_ptr())
         }),
         None => slowly(|py| {
-            lease.get().exit(py)?;
+            lease.get().exit_by(py, None)?;
             Ok(py.None().into_ptr())
         }),
     }

@@ -10,6 +10,7 @@
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
 //! | `job.rs` | work for a worker thread |
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
+//! | `socket.rs` | whether the other side hung up |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
 //! | `field.rs` | a reference that any thread may set |
 //! | `dbutils/` | base classes for `millpond.dbutils` |
@@ -35,6 +36,7 @@ mod pool;
 mod raw;
 mod release;
 mod snapshot;
+mod socket;
 mod thread;
 mod ticket;
 mod wait;

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::clock::seconds;
+use crate::clock::{seconds, ticks};
 use crate::connection::Connection;
 use crate::inner::{Inner, Options, Settings};
 use crate::job::{self, Job};
@@ -247,6 +247,12 @@ impl CorePool {
             Some(next.saturating_sub(inner.clock.now()))
         })?;
         Ok(next.map(seconds))
+    }
+
+    /// Says how long connections may go without a sign of life, and whether they can be asked for one.
+    fn _set_validation(&self, interval: Option<f64>, possible: bool) -> PyResult<()> {
+        self.started()?.set_validation(ticks(interval)?, possible);
+        Ok(())
     }
 
     fn _register_waiter(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<Ticket> {

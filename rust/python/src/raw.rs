@@ -58,6 +58,15 @@ pub(crate) fn none() -> *mut PyObject {
     unsafe { ffi::Py_NewRef(none) }
 }
 
+/// Whether an object is `None`.
+///
+/// # Safety
+/// The thread is attached.
+pub(crate) unsafe fn is_none(object: *mut PyObject) -> bool {
+    // SAFETY: passed on to the caller.
+    object == unsafe { ffi::Py_None() }
+}
+
 /// A function that takes keyword arguments.
 pub(crate) const fn keywords(
     name: &'static CStr,

@@ -146,9 +146,14 @@ pub(crate) fn discard_held(
 }
 
 /// Closes what a claim holds.
-pub(crate) fn discard_claim(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Claim) {
+pub(crate) fn discard_claim(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    claim: Claim,
+    reason: Reason,
+) {
     if let Some(held) = inner.core.held(claim.slot, Some(claim.generation)) {
-        discard_held(slf, inner, held, Reason::Discarded);
+        discard_held(slf, inner, held, reason);
     }
 }
 
