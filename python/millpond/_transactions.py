@@ -55,7 +55,7 @@ class Transactions(Generic[C]):
         def name(self) -> str:
             """The pool's name."""
 
-        def acquire(self, *, timeout: float | None = None) -> C:
+        def acquire(self, *, timeout: float | None = None, priority: str = "normal") -> C:
             """Acquire a connection."""
 
         def release(self, connection: C, /) -> None:

@@ -33,11 +33,13 @@ pub enum Reason {
     Shrunk,
     /// The pool was closed.
     Closed,
+    /// It had to be validated before its next use, and was not.
+    Suspect,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Idle,
         Self::Lifetime,
         Self::Uses,
@@ -50,6 +52,7 @@ impl Reason {
         Self::Evicted,
         Self::Shrunk,
         Self::Closed,
+        Self::Suspect,
     ];
 
     /// Whether other connections of the same time may have the same fate.
@@ -73,6 +76,7 @@ impl Reason {
             Self::Evicted => "evicted",
             Self::Shrunk => "shrunk",
             Self::Closed => "closed",
+            Self::Suspect => "suspect",
         }
     }
 }

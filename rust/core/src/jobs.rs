@@ -197,10 +197,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
         effects: &mut Effects<T, W>,
     ) -> bool {
         let Some(generation) = self.slots.get(index).begin_check(seen) else { return false };
-        let claim = Claim { slot: index, generation };
-        let due_at = now.saturating_add(self.limits.validation_timeout);
-        self.begin_job(claim, due_at, due_at.min(now.saturating_add(LATE_AFTER)), effects);
-        effects.jobs.push(Job::Check(claim));
+        self.begin_check(Claim { slot: index, generation }, now, effects);
         true
     }
 
@@ -233,7 +230,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
     ) -> bool {
         let slot = self.slots.get(claim.slot);
         let seen = slot.word();
-        if seen.generation() != claim.generation || seen.state() != from || seen.has(Flag::Retire) {
+        if seen.generation() != claim.generation || seen.state() != from || seen.is_spent() {
             return false;
         }
         // As for every reservation: whoever counts under the mutex must not miss what moves meanwhile.
@@ -286,15 +283,39 @@ impl<T: Vital, W: Waker> Core<T, W> {
         if reason == Reason::Shrunk && self.move_down(claim, from, now, effects) {
             return true;
         }
+        if reason == Reason::Suspect && self.vet(claim, from, now, effects) {
+            return true;
+        }
         let slot = self.slots.get(claim.slot);
         let Some((generation, value)) = slot.begin_close(claim.generation, from) else {
             return false;
         };
         self.close(Claim { generation, ..claim }, value, reason, now, effects);
         if reason.is_contagious() {
-            self.suspect(now, effects);
+            self.suspect_all(now, effects);
         }
         true
+    }
+
+    /// Has the connection validated when its holder gives it back: a cancellation may still hit it.
+    pub fn suspect_held(&self, held: Held) {
+        let claim = held.claim();
+        self.slots.get(claim.slot).flag(Flag::Vet, Some(claim.generation));
+    }
+
+    /// Hands the owner's connection to a job that validates it (T18).
+    fn vet(&self, claim: Claim, from: State, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        let Some(generation) = self.slots.get(claim.slot).begin_vet(claim.generation, from) else {
+            return false;
+        };
+        self.begin_check(Claim { generation, ..claim }, now, effects);
+        true
+    }
+
+    fn begin_check(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+        let due_at = now.saturating_add(self.limits.validation_timeout);
+        self.begin_job(claim, due_at, due_at.min(now.saturating_add(LATE_AFTER)), effects);
+        effects.jobs.push(Job::Check(claim));
     }
 
     /// Gives up a place whose connection does not come (T3). False when it was given up before.
@@ -336,13 +357,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
     }
 
     /// Notes the deadline of a job, and arms the timer for it, or for a look before that.
-    fn begin_job(
-        &self,
-        claim: Claim,
-        due_at: Ticks,
-        look_at: Ticks,
-        effects: &mut Effects<T, W>,
-    ) {
+    fn begin_job(&self, claim: Claim, due_at: Ticks, look_at: Ticks, effects: &mut Effects<T, W>) {
         let record = &self.slots.get(claim.slot).record;
         record.job_due_at.store(due_at, Relaxed);
         // Release: pairs with the Acquire in `has_job`, which an older deadline of the slot may call

@@ -120,7 +120,8 @@ impl<T: Vital, W: Waker> Core<T, W> {
             return;
         }
         if let Some(claim) = self.grant_idle(now, effects) {
-            if let Some(waker) = self.take_off(&mut queue, ticket, now) {
+            // As the head, so that it counts for whose turn is next.
+            if let Some(waker) = self.take_head(&mut queue, now) {
                 effects.wakes.push(Wake::Granted(waker, claim));
             }
         } else if queue.head_age(now) >= HAND_OFF_AFTER {
@@ -278,7 +279,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
                 }
                 Pulse::Dead => {
                     if self.close_idle(index, word, Reason::Dead, now, effects) {
-                        self.suspect(now, effects);
+                        self.suspect_all(now, effects);
                     }
                     return None;
                 }

@@ -182,7 +182,8 @@ impl<T: Vital, W: Waker> Core<T, W> {
 
     /// Connections on their way to whoever waits, those left out whose validation is late.
     pub(crate) fn coming(&self, now: Ticks) -> usize {
-        let late_from = now.saturating_add(self.limits.validation_timeout.saturating_sub(LATE_AFTER));
+        let late_from =
+            now.saturating_add(self.limits.validation_timeout.saturating_sub(LATE_AFTER));
         let comes = |slot: &Slot<T>| {
             let word = slot.word();
             match word.state() {

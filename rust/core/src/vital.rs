@@ -13,6 +13,7 @@ use crate::effects::{Effects, Reason};
 use crate::limits::{Ticks, NEVER};
 use crate::slot::Slot;
 use crate::waiter::Waker;
+use crate::word::Flag;
 
 /// How long a validation is good for, as long as nobody borrows the connection: it must reach whoever
 /// waits for it, also when somebody else looks at the slot first, at a later tick.
@@ -95,15 +96,19 @@ impl<T: Vital, W: Waker> Core<T, W> {
         }
     }
 
-    /// Looks at all idle connections, since one was found dead and the others may be of its time: closes
-    /// the dead, and has those validated of which a look does not tell.
-    pub fn suspect(&self, now: Ticks, effects: &mut Effects<T, W>) {
+    /// Looks at all connections, since one was found dead and the others may be of its time: closes the
+    /// dead that are idle, and has those validated of which a look does not tell, now or when their
+    /// holder gives them back.
+    pub fn suspect_all(&self, now: Ticks, effects: &mut Effects<T, W>) {
         let can_validate = self.can_validate.load(Relaxed) != 0;
         if !can_validate && self.have_sockets.load(Relaxed) == 0 {
             return;
         }
         for (index, slot) in self.slots.iter() {
             let word = slot.word();
+            if word.is_held() && slot.socket() < 0 && can_validate {
+                slot.flag(Flag::Vet, Some(word.generation()));
+            }
             if !word.is_claimable() {
                 continue;
             }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millpond_core::{Claim, Reason, Refused, Ticks, NEVER};
+use millpond_core::{Claim, Priority, Reason, Refused, Ticks, NEVER};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyString};
 
+use crate::clock::seconds;
 use crate::inner::{Inner, Site};
 use crate::pool::{CorePool, Todo};
 use crate::release::discard_claim;
@@ -18,40 +19,71 @@ use crate::wait::{park, Mailbox, News, Waiter};
 /// A claim, and the connection that it is for.
 pub(crate) type Acquired = (Claim, Py<PyAny>);
 
+/// What a caller gets.
+pub(crate) enum Lent {
+    /// A connection of the pool.
+    Connection(Claim, Py<PyAny>),
+    /// What `on_exhausted` came up with instead.
+    StandIn(Py<PyAny>),
+}
+
+impl Lent {
+    fn connection((claim, object): Acquired) -> Self {
+        Self::Connection(claim, object)
+    }
+}
+
 /// How long one caller is ready to wait; `None` for as long as it takes.
 pub(crate) type Limit = Option<Duration>;
 
-/// Acquires a connection, waiting for `timeout` seconds, or as long as the pool's `acquire_timeout`.
-pub(crate) fn acquire(
-    slf: &Bound<'_, CorePool>,
-    timeout: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Acquired> {
-    let inner = slf.get().started()?;
-    acquire_within(slf, inner, limit(slf, inner, timeout)?)
+/// What one caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limit: Limit,
+    pub(crate) priority: Priority,
 }
 
-/// Acquires a connection, waiting as long as `limit`.
+/// Acquires a connection. What stands in for one is noted, to be recognised when it is released.
+pub(crate) fn acquire(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    terms: Terms,
+) -> PyResult<Py<PyAny>> {
+    match acquire_within(slf, inner, terms)? {
+        Lent::Connection(_, object) => Ok(object),
+        Lent::StandIn(object) => {
+            inner.stand_ins.lock().push(object.clone_ref(slf.py()));
+            Ok(object)
+        }
+    }
+}
+
+/// Acquires a connection on these terms.
 pub(crate) fn acquire_within(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
-    limit: Limit,
-) -> PyResult<Acquired> {
+    terms: Terms,
+) -> PyResult<Lent> {
     let since = Instant::now();
     let mut turn = Turn::New;
     if let Some(claim) = inner.try_claim() {
         match hand_out(slf, inner, claim)? {
-            Some(acquired) => return Ok(acquired),
+            Some(acquired) => return Ok(Lent::connection(acquired)),
             None => turn = Turn::Again,
         }
     }
     loop {
-        let wait = Wait::join(slf, inner, limit, turn, since)?;
-        let wait = wait.map_err(|refused| refusal(slf, refused))?;
-        let Some(claim) = wait.until(limit)? else {
-            return Err(CorePool::failure(slf, "timeout", since.elapsed().as_secs_f64()));
+        let wait = match Wait::join(slf, inner, terms, turn, since)? {
+            Ok(wait) => wait,
+            Err(Refused::Closed) => return Err(refusal(slf, Refused::Closed)),
+            Err(refused) => return exhausted(slf, inner, refusal(slf, refused)),
+        };
+        let Some(claim) = wait.until(terms.limit)? else {
+            let waited = since.elapsed().as_secs_f64();
+            return exhausted(slf, inner, CorePool::failure(slf, "timeout", waited));
         };
         if let Some(acquired) = hand_out(slf, inner, claim)? {
-            return Ok(acquired);
+            return Ok(Lent::connection(acquired));
         }
         turn = Turn::Again;
     }
@@ -65,7 +97,8 @@ pub(crate) fn try_acquire(slf: &Bound<'_, CorePool>) -> PyResult<Option<Acquired
     }
     let at_once = Some(Duration::ZERO);
     // Joining and leaving the queue at once, so that a connection is opened for the next attempt.
-    match Wait::join(slf, inner, at_once, Turn::New, Instant::now())? {
+    let terms = Terms { limit: at_once, priority: Priority::Normal };
+    match Wait::join(slf, inner, terms, Turn::New, Instant::now())? {
         Ok(wait) => match wait.until(at_once)? {
             Some(claim) => hand_out(slf, inner, claim),
             None => Ok(None),
@@ -118,12 +151,7 @@ pub(crate) fn connection(py: Python<'_>, inner: &Inner, claim: Claim) -> PyResul
 
 /// Asks the driver, where that is how one learns it. Only a clear no counts: a driver that raises could
 /// not say.
-fn is_alive(
-    slf: &Bound<'_, CorePool>,
-    inner: &Inner,
-    claim: Claim,
-    object: &Py<PyAny>,
-) -> bool {
+fn is_alive(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Claim, object: &Py<PyAny>) -> bool {
     let py = slf.py();
     // SAFETY: the claim is the caller's, and nothing runs before the reference is cloned.
     let connection = unsafe { inner.core.value(claim) };
@@ -184,6 +212,26 @@ pub(crate) fn limit(
     Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
+/// Reads what the caller gave as `priority`.
+pub(crate) fn priority(
+    slf: &Bound<'_, CorePool>,
+    priority: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Priority> {
+    let Some(priority) = priority else { return Ok(Priority::Normal) };
+    let word = priority.cast::<PyString>().map(ToString::to_string).unwrap_or_default();
+    match word.as_str() {
+        "normal" => Ok(Priority::Normal),
+        "high" => Ok(Priority::High),
+        _ => Err(CorePool::failure(slf, "bad_priority", priority)),
+    }
+}
+
+/// Asks the user what to do when no connection is to be had, if there is somebody to ask.
+fn exhausted(slf: &Bound<'_, CorePool>, inner: &Inner, error: PyErr) -> PyResult<Lent> {
+    let Some(hook) = &inner.settings.on_exhausted else { return Err(error) };
+    hook.call1(slf.py(), (error.into_value(slf.py()),)).map(Lent::StandIn)
+}
+
 /// One caller's time in the queue.
 struct Wait<'a, 'py> {
     pool: &'a Bound<'py, CorePool>,
@@ -197,7 +245,7 @@ impl<'a, 'py> Wait<'a, 'py> {
     fn join(
         pool: &'a Bound<'py, CorePool>,
         inner: &'a Inner,
-        limit: Limit,
+        terms: Terms,
         turn: Turn,
         since: Instant,
     ) -> PyResult<Result<Self, Refused>> {
@@ -206,14 +254,15 @@ impl<'a, 'py> Wait<'a, 'py> {
             return Err(CorePool::failure(pool, "in_hook", ()));
         }
         let now = inner.clock.now();
-        if inner.core.turns_away(patience(limit), now) {
+        if inner.core.turns_away(patience(terms.limit), now) {
             return Ok(Err(Refused::Down));
         }
         let mailbox = Mailbox::new();
         let mut todo = Todo::default();
         let waiter = Waiter::Thread(Arc::clone(&mailbox));
+        let shed_after = inner.settings.patience(terms.limit);
         let joined = match turn {
-            Turn::New => inner.core.join(waiter, now, &mut todo),
+            Turn::New => inner.core.join_as(waiter, terms.priority, shed_after, now, &mut todo),
             Turn::Again => inner.core.join_again(waiter, now, &mut todo),
         };
         CorePool::perform(pool, inner, todo);
@@ -309,7 +358,8 @@ pub(crate) fn note_accepted(inner: &Inner, claim: Claim, waited: Duration) {
 pub(crate) fn refusal(slf: &Bound<'_, CorePool>, refused: Refused) -> PyErr {
     match refused {
         Refused::Closed => CorePool::failure(slf, "closed", ()),
-        Refused::Full | Refused::Hopeless(_) => CorePool::failure(slf, "full", ()),
+        Refused::Full => CorePool::failure(slf, "full", ()),
+        Refused::Hopeless(wait) => CorePool::failure(slf, "hopeless", seconds(wait)),
         Refused::Down => CorePool::failure(slf, "down", ()),
     }
 }

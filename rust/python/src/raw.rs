@@ -59,11 +59,8 @@ pub(crate) fn none() -> *mut PyObject {
 }
 
 /// Whether an object is `None`.
-///
-/// # Safety
-/// The thread is attached.
-pub(crate) unsafe fn is_none(object: *mut PyObject) -> bool {
-    // SAFETY: passed on to the caller.
+pub(crate) fn is_none(object: *mut PyObject) -> bool {
+    // SAFETY: attached; all callers are functions that the interpreter called.
     object == unsafe { ffi::Py_None() }
 }
 

@@ -16,8 +16,8 @@ use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::sync::{Condvar, Mutex};
 use millpond_core::{
-    Claim, Core, Effects, GivenBack, Job, Limits, Policy, Pulse, Ticket, Ticks, Vital, Wake,
-    Waker, NEVER,
+    Claim, Core, Effects, GivenBack, Job, Limits, Policy, Pulse, Ticket, Ticks, Vital, Wake, Waker,
+    NEVER,
 };
 
 pub(crate) type Todo = Effects<Connection, Waiter>;

@@ -73,7 +73,7 @@ impl World {
     }
 
     /// After a death no idle connection is dead, and those that can't be looked at are being validated.
-    pub(super) fn check_suspicion(&self) {
+    pub(super) fn check_suspicion(&mut self) {
         let validates = self.core.limits().validation_interval != NEVER;
         for claim in self.idle() {
             assert_ne!(self.pulse_of(claim), Pulse::Dead, "{claim:?} was overlooked");
@@ -81,6 +81,8 @@ impl World {
             let connection = unsafe { self.core.value(claim) }.expect("it is idle");
             assert!(!validates || connection.socket() >= 0, "{claim:?} was not asked");
         }
+        let mute = self.held.iter().filter(|(_, connection)| connection.socket() < 0);
+        self.suspects.extend(mute.filter(|_| validates).map(|(_, connection)| connection));
     }
 
     fn idle(&self) -> impl Iterator<Item = Claim> {
