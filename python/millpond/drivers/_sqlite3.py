@@ -201,6 +201,11 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
             *(f"DETACH {_quoted(name)}" for (name,) in attached),
         ]
 
+    @property
+    def pings(self) -> bool:
+        """Whether there is a server that could go away: no."""
+        return False
+
     @classmethod
     def ping(cls, conn: sqlite3.Connection) -> None:
         """Run ``SELECT 1``, which opens no transaction that would stay."""
@@ -251,19 +256,6 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
     def is_retryable(cls, error: BaseException) -> bool:
         """Say yes where somebody else held a lock for too long."""
         return _code(error) in _RETRYABLE
-
-    @classmethod
-    def begin(
-        cls,
-        conn: sqlite3.Connection,
-        *,
-        isolation: str | None = None,
-        read_only: bool | None = None,
-    ) -> None:
-        """Begin now: by itself the module does so at the first change, and not at a savepoint."""
-        super().begin(conn, isolation=isolation, read_only=read_only)
-        if not conn.in_transaction:
-            conn.execute("BEGIN")
 
     @staticmethod
     def is_transient(error: BaseException) -> bool:

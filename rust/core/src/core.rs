@@ -17,7 +17,7 @@ use crate::stats::{Stats, SAMPLE_EVERY};
 use crate::sync::{AtomicU32, AtomicU64, CachePadded, Mutex, Tally};
 use crate::vital::{Lifeless, Vital};
 use crate::waiter::{WaitQueue, Waker};
-use crate::word::{State, Word};
+use crate::word::{Flag, State, Word};
 
 /// The gate: one word that is zero while nothing keeps callers from helping themselves.
 pub(crate) mod gate {
@@ -78,6 +78,12 @@ impl Held {
     #[must_use]
     pub fn claim(self) -> Claim {
         Claim { slot: self.slot, generation: self.word.generation() }
+    }
+
+    /// Whether the connection was asked to retire.
+    #[must_use]
+    pub fn is_retiring(self) -> bool {
+        self.word.has(Flag::Retire)
     }
 }
 

@@ -259,6 +259,15 @@ impl CorePool {
         Ok(())
     }
 
+    /// Replaces all connections, unless this one is to be replaced already.
+    fn _evict_with(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
+        let inner = Self::open(slf)?;
+        if release::is_retiring(inner, connection) {
+            return Ok(());
+        }
+        Self::with_core(slf, |inner, now, todo| inner.core.evict(now, todo))
+    }
+
     fn _suspect(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
         release::suspect(slf, connection)
     }

@@ -119,6 +119,12 @@ pub(crate) fn discard(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) 
     }
 }
 
+/// Whether a connection in somebody's hands will be closed when it is given back.
+pub(crate) fn is_retiring(inner: &Inner, connection: &Bound<'_, PyAny>) -> bool {
+    let slot = inner.core.find(Connection::identity(connection.as_ptr()), thread::habit(inner.id));
+    slot.and_then(|slot| inner.core.held(slot, None)).is_some_and(Held::is_retiring)
+}
+
 /// Has a connection validated when it is given back.
 pub(crate) fn suspect(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
     let inner = slf.get().started()?;
