@@ -52,6 +52,7 @@ class Dbapi(Generic[C]):
     operational_error: type[Exception] | None = None
     needs_reset: bool = True
     reset_method: str | None = None
+    needs_is_alive: bool = False
     supports: frozenset[str] = frozenset({"session"})
     savepoint_sql: tuple[str, str, str | None] = (
         "SAVEPOINT {}",
@@ -81,6 +82,11 @@ class Dbapi(Generic[C]):
     def __repr__(self) -> str:
         """Name the driver and where it connects to."""
         return f"<{self.name} driver for {self.target}>"
+
+    @property
+    def pings(self) -> bool:
+        """Whether the driver is a known one: ``SELECT 1`` is not valid everywhere."""
+        return type(self) is not Dbapi
 
     def adopt(self, conn: C) -> Dbapi[C]:
         """Return the driver to use now that its first connection can be looked at.
@@ -260,6 +266,11 @@ class Dbapi(Generic[C]):
     def is_disconnect(cls, error: BaseException) -> bool:
         """Say no: PEP 249 has no error for it."""
         del error
+        return False
+
+    def is_demoted(self, conn: Any, error: BaseException) -> bool:  # noqa: ANN401
+        """Say no: only a driver with several servers to choose from could tell."""
+        del conn, error
         return False
 
     @classmethod

@@ -200,6 +200,11 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
             *(f"DETACH {_quoted(name)}" for (name,) in attached),
         ]
 
+    @property
+    def pings(self) -> bool:
+        """Whether there is a server that could go away: no."""
+        return False
+
     def ping(self, conn: sqlite3.Connection) -> None:
         """Run ``SELECT 1``, which opens no transaction that would stay."""
         sqlite3.Cursor(conn).execute("SELECT 1").fetchall()
