@@ -227,8 +227,12 @@ class Libpq(Dbapi[C]):
         """Roll back, DISCARD ALL, and give the connection's attributes their first values."""
         self.reset(conn)
         conn.autocommit = True
-        self.execute(conn, _postgres.RESET_SESSION)
+        self.execute(conn, self._reset_statement())
         self.restore_attributes(conn)
+
+    @staticmethod
+    def _reset_statement() -> str:
+        return _postgres.RESET_SESSION
 
     def begin(
         self,
