@@ -24,7 +24,7 @@ from millpond.dbutils import _failover, _provider
 from millpond.dbutils._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "InvalidCursorError",
@@ -301,21 +301,8 @@ class SteadyDBConnection(CoreSteady):
         """Call the driver's ``ping``."""
         return self._con.ping(*args, **kwargs)
 
-    def _reopen_after(self, error: BaseException) -> NoReturn:
-        """Replace the connection on which a transaction could not be ended, and raise the error."""
-        try:
-            raise error
-        finally:
-            _failover.reopen(self)
-
-    def _reopen_cursor(
-        self,
-        error: BaseException | None,
-        transaction: bool,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        return _failover.reopen_cursor(self, error, args, kwargs, transaction=transaction)
+    _reopen_after = _failover.reopen_after
+    _reopen_cursor = _failover.reopen_cursor
 
     def cursor(self, *args: Any, **kwargs: Any) -> SteadyDBCursor:
         """Return a steady cursor. The arguments are the driver's."""
@@ -424,17 +411,5 @@ class SteadyDBCursor(CoreCursor):
             else:
                 cursor.setoutputsize(size, column)
 
-    def _run_statement(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return _failover.run(_failover.Statement(self, name, args, kwargs))
-
-    def _retry_statement(
-        self,
-        name: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        con: SteadyDBConnection,
-        transaction: bool,
-        error: BaseException | None,
-    ) -> Any:
-        statement = _failover.Statement(self, name, args, kwargs)
-        return _failover.retry(statement, con, transaction=transaction, error=error)
+    _run_statement = _failover.run_statement
+    _retry_statement = _failover.retry_statement

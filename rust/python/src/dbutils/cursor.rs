@@ -432,6 +432,7 @@ impl CoreCursor {
             Ok(con) => PyTypeError::new_err(format!("{con} is not a SteadyDBConnection.")),
             Err(error) => return error,
         };
+        refusal.set_context(py, Some(error.clone_ref(py)));
         refusal.set_cause(py, Some(error));
         refusal
     }
