@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 import millpond
 from fake_drivers import Asked, Demotable, Pinging, WithSockets
 from fakes import FakeConnection, OperationalError
-from helpers import eventually, in_thread, together, waiting, waiting_in_order
+from helpers import eventually, together, waiting, waiting_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
