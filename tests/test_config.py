@@ -184,8 +184,10 @@ def test_a_number_may_be_none_where_that_means_no_limit(name: str) -> None:
         ),
         (
             {"max_latency": 3, "validation_timeout": 2},
-            "max_latency=3.0, validation_timeout=2.0: "
-            "max_latency must not be above validation_timeout",
+            (
+                "max_latency=3.0, validation_timeout=2.0: "
+                "max_latency must not be above validation_timeout"
+            ),
         ),
         ({"min_size": 11}, "min_size=11, max_size=10: min_size must not be above max_size"),
         (
