@@ -58,6 +58,20 @@ class Driver(Protocol[C]):
         there is no such method, and that the pool has to call `reset`.
         """
 
+    @property
+    def pings(self) -> bool:
+        """Whether the pool may ping on its own account.
+
+        False where nothing can break in between, and where nobody knows what `ping` should send.
+        """
+
+    @property
+    def needs_is_alive(self) -> bool:
+        """Whether the pool has to call `is_alive` before each use.
+
+        For drivers without a socket that know all the same. It makes acquires slower.
+        """
+
     def connect(self) -> C:
         """Open a connection. It may block, for longer than the pool's ``connect_timeout`` too.
 
@@ -159,6 +173,13 @@ class Driver(Protocol[C]):
 
     def is_disconnect(self, error: BaseException) -> bool:
         """Say whether the error means that the connection is gone."""
+
+    def is_demoted(self, conn: C, error: BaseException) -> bool:
+        """Say whether the error means that the server is not, any more, the one that was asked for.
+
+        A primary that has become read-only, when the URL asked for one that takes writes. The pool
+        then replaces all its connections.
+        """
 
     def is_cancelled(self, error: BaseException) -> bool:
         """Say whether the error is what a statement raises that was ended by `cancel`."""
