@@ -95,6 +95,7 @@ def driver() -> Iterator[FakeDatabase]:
     database = FakeDatabase()
     yield database
     database.release_all()
+    database.close_sockets()
     assert database.violations == []
 
 
