@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-import databases
+import bouncer
 from millpond import Pool, PoolConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture(scope="module")
 def bouncer_url(postgres_url: str) -> Iterator[str]:
-    with databases.pgbouncer(postgres_url) as url:
+    with bouncer.pgbouncer(postgres_url) as url:
         yield url
 
 
