@@ -78,6 +78,29 @@ pub(crate) const fn keywords(
     }
 }
 
+/// A function without arguments.
+pub(crate) const fn plain(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// A function of one positional argument.
+pub(crate) const fn unary(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyMethodDef {
+    PyMethodDef { ml_flags: ffi::METH_O, ..plain(name, doc, function) }
+}
+
 /// Method definitions of one class, which the interpreter keeps pointers to for ever.
 pub(crate) struct Methods<const N: usize>(UnsafeCell<[PyMethodDef; N]>);
 
@@ -89,11 +112,17 @@ impl<const N: usize> Methods<N> {
         Self(UnsafeCell::new(definitions))
     }
 
+    /// One of the definitions, for an object that is made of it.
+    pub(crate) fn definition(&'static self, index: usize) -> *mut PyMethodDef {
+        assert!(index < N, "there are {N} definitions");
+        self.0.get().cast::<PyMethodDef>().wrapping_add(index)
+    }
+
     /// Puts the functions into the class.
     pub(crate) fn install(&'static self, class: &Bound<'_, PyType>) -> PyResult<()> {
         for index in 0..N {
-            let definition = self.0.get().cast::<PyMethodDef>().wrapping_add(index);
-            // SAFETY: `index` is below N, so this points into the static array, which lives for ever.
+            let definition = self.definition(index);
+            // SAFETY: points into the static array, which lives for ever.
             let name = unsafe { (*definition).ml_name };
             // SAFETY: the names in it are C string literals.
             let name = unsafe { CStr::from_ptr(name) };

@@ -1,4 +1,4 @@
-//! The hot parts of `millpond.dbutils`: base classes of what DBUtils has, whose ordinary cases never
+//! The hot parts of `millpond.dbutils`: base classes of what `DBUtils` has, whose ordinary cases never
 //! enter a Python frame. Everything else is Python, in `python/millpond/dbutils/`.
 //!
 //! | file | idea |
@@ -6,11 +6,26 @@
 //! | `pooled.rs` | `CorePooledDB`: permits, waiting, idle connections |
 //! | `proxy.rs` | what `PooledDB.connection()` returns |
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
+//! | `steady_hot.rs` | its methods that have to be fast |
 //! | `cursor.rs` | `CoreCursor`: its cursor |
+//! | `cursor_hot.rs` | how that ends, and where its attributes come from |
+//! | `statement.rs` | `execute` and its kin on that cursor |
+//! | `forward.rs` | attributes of that cursor that are the driver's |
+//! | `call.rs` | calling Python methods from C functions |
+
+mod call;
+mod cursor;
+mod cursor_hot;
+mod forward;
+mod statement;
+mod steady;
+mod steady_hot;
 
 use pyo3::prelude::*;
 
 /// Adds the classes to the module.
-pub(crate) fn install(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    call::prepare(module.py())?;
+    steady::add(module)?;
+    cursor::add(module)
 }
