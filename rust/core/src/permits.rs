@@ -44,6 +44,8 @@ pub struct Permits<W> {
     pub queued: Counter,
     /// Callers that left the queue without a permit.
     pub gave_up: Counter,
+    /// Callers that were not allowed to wait.
+    pub refused: Counter,
 }
 
 /// What is left to do after a change: whom to wake, and whether to tell the watchers.
@@ -67,6 +69,7 @@ impl<W: Waker> Permits<W> {
             acquired: Counter::new(),
             queued: Counter::new(),
             gave_up: Counter::new(),
+            refused: Counter::new(),
         }
     }
 
@@ -131,6 +134,11 @@ impl<W: Waker> Permits<W> {
         // Relaxed: see `join`. Nobody can be served by this: it frees no permit.
         self.word.fetch_sub(WAITER, Relaxed);
         Some(waker)
+    }
+
+    /// Counts a caller that may not wait.
+    pub fn refuse(&self) {
+        self.refused.add_one();
     }
 
     /// Changes the limit; a higher one serves waiters, a lower one takes no permit away.

@@ -161,6 +161,24 @@ impl Owned {
     }
 }
 
+impl Owned {
+    /// `object.name(first, second)`; `None` with the exception set.
+    #[cold]
+    pub(crate) fn call2(
+        object: *mut PyObject,
+        name: &Bound<'_, PyString>,
+        first: *mut PyObject,
+        second: *mut PyObject,
+    ) -> Option<Self> {
+        let end = null_mut::<PyObject>();
+        // SAFETY: as in `call1`.
+        let result =
+            unsafe { ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), first, second, end) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(result) }
+    }
+}
+
 impl Drop for Owned {
     #[inline]
     fn drop(&mut self) {

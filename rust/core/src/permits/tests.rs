@@ -183,8 +183,9 @@ fn what_happens_is_counted() {
     let tickets = join(&permits, "ab");
     assert!(permits.leave(tickets[0]).is_some());
     assert_eq!(names(permits.release()), "b");
+    permits.refuse();
 
-    let counted = [&permits.acquired, &permits.queued, &permits.gave_up].map(Counter::get);
+    let counters = [&permits.acquired, &permits.queued, &permits.gave_up, &permits.refused];
 
-    assert_eq!(counted, [2, 2, 1]);
+    assert_eq!(counters.map(Counter::get), [2, 2, 1, 1]);
 }

@@ -1,7 +1,7 @@
 //! A place in the line for a permit, and the bell of those who wait by other means.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::Arc;
 
 use millpond_core::{Permits, Served, Ticket, Waker};
@@ -54,7 +54,7 @@ impl Place {
     fn new(pool: &Bound<'_, CorePooledDB>, seat: u8) -> Self {
         Self {
             pool: pool.clone().unbind(),
-            line: pool.get().line().clone(),
+            line: pool.get().share_line(),
             seat: Arc::new(AtomicU8::new(seat)),
             ticket: None,
             generation: fork::generation(),
@@ -75,12 +75,6 @@ impl Place {
         settle(pool, &place.line, served);
         place
     }
-
-    /// Takes the permit out of the place, for the caller to give back. False when there is none yet.
-    pub(crate) fn take(&self) -> bool {
-        // AcqRel: pairs with whoever granted it.
-        self.seat.compare_exchange(GRANTED, GONE, AcqRel, Relaxed).is_ok()
-    }
 }
 
 #[pymethods]
@@ -90,6 +84,12 @@ impl Place {
     fn granted(&self) -> bool {
         // Acquire: pairs with whoever granted it.
         self.seat.load(Acquire) == GRANTED
+    }
+
+    /// Take the permit out of the place, for the caller to give back. False when there is none yet.
+    pub(crate) fn take(&self) -> bool {
+        // AcqRel: pairs with whoever granted it.
+        self.seat.compare_exchange(GRANTED, GONE, AcqRel, Relaxed).is_ok()
     }
 
     /// Leave the line, or give the permit back.
