@@ -1,4 +1,4 @@
-//! The hot parts of `millpond.dbutils`: base classes of what DBUtils has, whose ordinary cases never
+//! The hot parts of `millpond.dbutils`: base classes of what `DBUtils` has, whose ordinary cases never
 //! enter a Python frame. Everything else is Python, in `python/millpond/dbutils/`.
 //!
 //! | file | idea |
@@ -10,6 +10,7 @@
 //! | `proxy.rs` | what `PooledDB.connection()` returns |
 //! | `attribute.rs` | attributes of that proxy that are the steady connection's |
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
+//! | `steady_hot.rs` | its methods that have to be fast |
 //! | `cursor.rs` | `CoreCursor`: its cursor |
 //! | `statement.rs` | `execute` and its kin on that cursor |
 //! | `forward.rs` | attributes of that cursor that are the driver's |
@@ -26,6 +27,7 @@ mod pooled;
 mod proxy;
 mod statement;
 mod steady;
+mod steady_hot;
 
 use pyo3::prelude::*;
 
