@@ -8,6 +8,7 @@
 //! | `place.rs` | waiting for one of its permits |
 //! | `idle.rs` | its idle connections |
 //! | `proxy.rs` | what `PooledDB.connection()` returns |
+//! | `proxy_class.rs` | the classes of that |
 //! | `attribute.rs` | attributes of that proxy that are the steady connection's |
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
 //! | `steady_hot.rs` | its methods that have to be fast |
@@ -25,6 +26,7 @@ mod lend;
 mod place;
 mod pooled;
 mod proxy;
+mod proxy_class;
 mod statement;
 mod steady;
 mod steady_hot;
@@ -41,5 +43,5 @@ pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<place::Place>()?;
     module.add_class::<place::Watch>()?;
     lend::install(module.py())?;
-    proxy::add(module)
+    proxy_class::add(module)
 }
