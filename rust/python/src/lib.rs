@@ -5,6 +5,7 @@
 //! | `pool.rs` | `CorePool`, which `millpond.Pool` extends |
 //! | `hot.rs` | the five methods that have to be fast, as plain C functions |
 //! | `raw.rs` | how such functions get into their classes |
+//! | `vectorcall.rs` | how they call methods |
 //! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
 //! | `lease.rs` | what `pool.connection()` returns |
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
@@ -39,6 +40,7 @@ mod release;
 mod snapshot;
 mod thread;
 mod ticket;
+mod vectorcall;
 mod wait;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -79,6 +81,7 @@ fn refuse_subinterpreter() -> PyResult<()> {
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;
+    vectorcall::prepare();
     module.add_class::<pool::CorePool>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<job::Job>()?;
