@@ -177,7 +177,7 @@ impl<'py> Asked<'py> {
         let names: Vec<String> = names.extract()?;
         for (index, name) in names.iter().enumerate() {
             // SAFETY: there is one value for each name, after no positional argument.
-            let value = unsafe { *args.add(index) };
+            let value = unsafe { args.wrapping_add(index).read() };
             // SAFETY: the interpreter's vector holds live objects during the call.
             let value = Some(unsafe { Bound::from_borrowed_ptr(py, value) });
             match name.as_str() {
