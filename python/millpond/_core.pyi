@@ -7,7 +7,7 @@ docstring. stubtest compares the signatures, and `tests/test_public_api.py` thes
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, Self, final, overload
+from typing import Any, ClassVar, Final, Generic, Literal, Self, final, overload
 
 from typing_extensions import TypeVar, disjoint_base
 
@@ -16,11 +16,16 @@ __all__ = [
     "Alarm",
     "CoreCursor",
     "CorePool",
+    "CorePooledDB",
     "CoreSteady",
     "Job",
     "Lease",
     "ManualClock",
+    "Place",
+    "PooledDedicatedDBConnection",
+    "PooledSharedDBConnection",
     "Ticket",
+    "Watch",
     "exited",
     "fork_generation",
     "forked",
@@ -331,6 +336,158 @@ class ManualClock:
 
     def now(self) -> float:
         """Return the time in seconds, of no particular origin."""
+
+@disjoint_base
+class CorePooledDB:
+    """The base class of `millpond.dbutils.pooled_db.PooledDB`.
+
+    Who has a permit may take a connection out of `_idle_cache`, or open one. The subclass has what waits
+    (`_await_permit`), opens (`steady_connection`), shares (`_share`, `_waking`) and wakes
+    (`_tell_watchers`).
+    """
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self: ...
+    def connection(self, shareable: object = True) -> Any:  # noqa: ANN401  one of the proxies
+        """Lend a connection, waiting for one if the pool is at its limit and may block.
+
+        Callers are served in the order in which they asked. May be called from any thread; while it
+        waits, others run. Ctrl-C ends the wait, and nothing is lost.
+
+        Args:
+            shareable: Whether others may use the connection as well, if the pool shares connections.
+
+        Raises:
+            TooManyConnectionsError: The pool is at its limit, and does not block.
+            NotSupportedError: The driver's connections may not be used by several threads.
+            Exception: What connecting raised.
+        """
+
+    def dedicated_connection(self) -> Any:  # noqa: ANN401  a proxy
+        """Lend a connection that nobody else uses meanwhile.
+
+        Raises:
+            Exception: As `connection`.
+        """
+
+    def cache(self, con: Any) -> None:  # noqa: ANN401  any steady connection
+        """Take a connection back: what a proxy does when it is closed.
+
+        It is reset and becomes idle, or is closed when `_maxcached` connections are idle. Then its
+        permit goes to the next caller.
+
+        Args:
+            con: The steady connection.
+
+        Raises:
+            Exception: What resetting or closing raised; the permit is still in use.
+        """
+
+    _idle_cache: Any
+    _maxconnections: Any
+    _maxcached: Any
+    _maxshared: Any
+    _reset: Any
+    _upkeep: Any
+    @property
+    def _connections(self) -> int: ...
+    @_connections.setter
+    def _connections(self, connections: float) -> None: ...
+    def _try_permit(self) -> Place | None: ...
+    def _join(self, callback: Callable[[], object]) -> Place: ...
+    def _force_permit(self) -> None: ...
+    def _release_permit(self) -> None: ...
+    def _refuse(self) -> None: ...
+    def _watch(self) -> Watch: ...
+    def _obtain(self) -> Any: ...  # noqa: ANN401  a steady connection
+    def _find_or_open(self) -> Any: ...  # noqa: ANN401  likewise
+    def _keep(self, con: Any) -> None: ...  # noqa: ANN401  likewise
+    def _tally(self) -> dict[str, int]: ...
+    def _new_line(self) -> None: ...
+
+class _Proxy:
+    """What both proxies have: reads go to the steady connection, writes stay on the proxy."""
+
+    version: ClassVar[str]
+    _con: Any
+    _pool: Any
+    # The steady connection's.
+    begin: Callable[..., None]
+    cancel: Callable[..., None]
+    commit: Callable[[], None]
+    cursor: Callable[..., Any]
+    dbapi: Callable[[], Any]
+    dbapi_connection: Any
+    ping: Callable[..., Any]
+    rollback: Callable[[], None]
+    threadsafety: Callable[[], Any]
+
+    def close(self) -> None:
+        """Give the connection back to the pool; again, do nothing.
+
+        Raises:
+            Exception: What resetting raised; the connection is still to be given back.
+        """
+
+    def __enter__(self) -> Self:
+        """Return the proxy."""
+
+    def __exit__(self, /, *exc: object) -> None:
+        """Close the proxy."""
+
+    def __getattr__(self, name: str, /) -> Any:  # noqa: ANN401  any attribute
+        """Return an attribute of the steady connection.
+
+        Raises:
+            InvalidConnectionError: The proxy was closed.
+            AttributeError: The steady connection has none of that name.
+        """
+
+    def __del__(self, /) -> None:
+        """Give the connection back to the pool."""
+
+@disjoint_base
+class PooledDedicatedDBConnection(_Proxy):
+    """A proxy for a connection that nobody else uses meanwhile."""
+
+    def __init__(self, pool: Any, con: Any) -> None: ...  # noqa: ANN401  a pool and a connection
+
+@disjoint_base
+class PooledSharedDBConnection(_Proxy):
+    """A proxy for a connection that others may use, too."""
+
+    _shared_con: Any
+    def __init__(self, pool: Any, con: Any) -> None: ...  # noqa: ANN401  a pool, and what is shared
+
+@final
+class Place:
+    """A place in the line of those who wait for a permit, or a permit.
+
+    Dropped, it gives back what it is.
+    """
+
+    @property
+    def granted(self) -> bool:
+        """Whether this is a permit by now."""
+
+    def take(self) -> bool:
+        """Take the permit out of the place, for the caller to give back. False when there is none yet."""
+
+    def leave(self) -> None:
+        """Leave the line, or give the permit back."""
+
+@final
+class Watch:
+    """Counts those who wait for a permit by means of a lock of Python's, so that each release tells them."""
+
+    def begin(self) -> None:
+        """Have each release tell, from now on."""
+
+    def end(self) -> None:
+        """End what one `begin` began.
+
+        Raises:
+            RuntimeError: Nobody watches.
+        """
 
 @disjoint_base
 class CoreSteady:
