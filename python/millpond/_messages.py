@@ -26,17 +26,26 @@ def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> s
     )
     held = [connection for connection in stats.connections if connection.held is not None]
     held.sort(key=lambda connection: -(connection.held or 0.0))
+    kept = [connection for connection in stats.connections if is_kept(connection)]
+    held += kept
     lines = [said, *map(holder, held[:MAX_HOLDERS])]
     if len(held) > MAX_HOLDERS:
         lines.append(f"  and {len(held) - MAX_HOLDERS} more")
     if error is not None:
         lines.append(f"  the last attempt to connect failed: {one_line(error)}")
-    lines.append(f"  {_advice(stats, held, error)}")
+    lines.append(f"  {_advice(stats, held, kept, error)}")
     return "\n".join(lines)
+
+
+def is_kept(connection: ConnectionStats) -> bool:
+    """Tell whether a connection belongs to a thread that does not use it at the moment."""
+    return connection.held is None and connection.holder is not None
 
 
 def holder(connection: ConnectionStats) -> str:
     """Say who holds a connection."""
+    if is_kept(connection):
+        return _keeper(connection)
     said = f"  connection {connection.slot} held for at least {connection.held or 0.0:.3g} s"
     ident = connection.holder
     if ident is None:
@@ -49,6 +58,12 @@ def holder(connection: ConnectionStats) -> str:
     if ident == threading.get_ident() or frame is None:
         return said
     return f"{said}, now at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _keeper(connection: ConnectionStats) -> str:
+    name = thread_name(connection.holder or 0)
+    said = f"  connection {connection.slot} kept by {name}"
+    return said if connection.idle is None else f"{said}, idle for {connection.idle:.3g} s"
 
 
 def _frames() -> dict[int, FrameType]:
@@ -95,9 +110,13 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _advice(stats: PoolStats, held: list[Any], error: BaseException | None) -> str:
+def _advice(
+    stats: PoolStats, held: list[Any], kept: list[Any], error: BaseException | None
+) -> str:
     if error is not None:
         return "check that the database accepts connections"
+    if kept and stats.size >= stats.max_size:
+        return "raise max_size to the number of threads, end threads or use release_thread()"
     if stats.in_use < stats.max_size:
         return "connecting is slow: check the database, or keep more open with min_size"
     own = threading.get_ident()
@@ -119,6 +138,10 @@ FAILURES: Final = {
     "foreign": (
         "{detail} is no connection of pool {name!r}, or one that was released and closed already: "
         "release a connection to the pool that it was acquired from"
+    ),
+    "of_another": (
+        "{detail} is no connection that this thread has in pool {name!r}: release it in the thread "
+        "that acquired it"
     ),
     "in_hook": (
         "acquire() in a hook of pool {name!r}, which has no idle connection: it could wait for "

@@ -15,6 +15,7 @@ use crate::pool::CorePool;
 use crate::raw::{keywords, none, receiver, slowly, Methods};
 use crate::release::{self, Rest};
 use crate::thread;
+use crate::threads;
 
 unsafe extern "C" fn acquire_(
     slf: *mut PyObject,
@@ -134,7 +135,7 @@ unsafe extern "C" fn exit(
 ///
 /// # Safety
 /// The vector is as the interpreter passed it.
-unsafe fn timeout<'py>(
+pub(crate) unsafe fn timeout<'py>(
     py: Python<'py>,
     function: &str,
     args: *const *mut PyObject,
@@ -201,5 +202,6 @@ static LEASE: Methods<2> = Methods::new([
 /// Puts the functions into their classes.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     POOL.install(&py.get_type::<CorePool>())?;
-    LEASE.install(&py.get_type::<Lease>())
+    LEASE.install(&py.get_type::<Lease>())?;
+    threads::install(py)
 }

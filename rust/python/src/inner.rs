@@ -96,7 +96,7 @@ pub(crate) struct Inner {
     /// Whether an acquire or a release has nothing to do beside the engine's work and a reset.
     pub(crate) plain: bool,
     /// Whether an acquire needs the time.
-    timed: bool,
+    pub(crate) timed: bool,
     pub(crate) sites: Mutex<HashMap<u32, Site>>,
     /// The inside that this one replaced after a fork. Its connections belong to the parent.
     pub(crate) inherited: Option<&'static Inner>,

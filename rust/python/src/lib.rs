@@ -8,6 +8,7 @@
 //! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
 //! | `lease.rs` | what `pool.connection()` returns |
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
+//! | `threads.rs`, `seat.rs` | `CoreThreadLocalPool`, and what one thread has of it |
 //! | `job.rs` | work for a worker thread |
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
@@ -34,8 +35,10 @@ mod lease;
 mod pool;
 mod raw;
 mod release;
+mod seat;
 mod snapshot;
 mod thread;
+mod threads;
 mod ticket;
 mod wait;
 
@@ -82,6 +85,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<job::Job>()?;
     module.add_class::<ticket::Ticket>()?;
     module.add_class::<clock::ManualClock>()?;
+    module.add_class::<threads::CoreThreadLocalPool>()?;
+    module.add_class::<threads::ThreadLease>()?;
+    module.add_class::<seat::Seat>()?;
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;
     module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
