@@ -110,9 +110,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _advice(
-    stats: PoolStats, held: list[Any], kept: list[Any], error: BaseException | None
-) -> str:
+def _advice(stats: PoolStats, held: list[Any], kept: list[Any], error: BaseException | None) -> str:
     if error is not None:
         return "check that the database accepts connections"
     if kept and stats.size >= stats.max_size:

@@ -1,8 +1,8 @@
 """`ThreadLocalPool`: one connection for each thread, under one limit.
 
-It is a pool like any other, of whose connections each belongs to the thread that acquired it, for as
-long as that thread lives. The core flags such a connection as kept: released, it is idle, and ages,
-is validated and evicted like every idle connection, only that no other thread can acquire it.
+It is a pool like any other, of whose connections each belongs to the thread that acquired it, for
+as long as that thread lives. The core flags such a connection as kept: released, it is idle, and
+ages, is validated and evicted like every idle connection, only that no other thread can acquire it.
 
 A thread has its seat, with its connection, in a `threading.local`, so that the seat ends with the
 thread, whoever made that; under gevent's monkey-patching, with the greenlet.
@@ -15,7 +15,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from millpond import _messages
 from millpond._config import VALIDATION_TIMEOUT
 from millpond._core import CoreThreadLocalPool
 from millpond._pool import Pool
@@ -205,8 +204,8 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
         """Change the sizes while the pool is in use.
 
-        A larger pool serves waiting threads at once. From a smaller one connections are closed whose
-        threads do not use them, now, and others at the end of their outermost block.
+        A larger pool serves waiting threads at once. From a smaller one connections are closed
+        whose threads do not use them, now, and others at the end of their outermost block.
 
         Args:
             min_size: Connections to keep open. ``None`` keeps the present value.

@@ -61,11 +61,10 @@ impl<T, W: Waker> Core<T, W> {
                 if self.close_idle(index, word, Reason::Discarded, now, effects) {
                     return true;
                 }
-            } else {
-                slot.ask_to_retire(Reason::Discarded, Some(word.generation()));
-                if slot.word().has(Flag::Retire) {
-                    return true;
-                }
+            } else if slot.ask_to_retire(Reason::Discarded, Some(word.generation()))
+                || slot.word().has(Flag::Retire)
+            {
+                return true;
             }
         }
         false

@@ -295,11 +295,12 @@ impl<T> Slot<T> {
         .is_some()
     }
 
-    /// Asks whoever owns the connection to close it afterwards (T15).
-    pub(crate) fn ask_to_retire(&self, reason: Reason, generation: Option<u64>) {
+    /// Asks whoever owns the connection to close it afterwards (T15). False when nobody owns it, and
+    /// when its owner was asked before.
+    pub(crate) fn ask_to_retire(&self, reason: Reason, generation: Option<u64>) -> bool {
         // Before the flag, whose CAS publishes it.
         self.record.retire_reason.store(reason as u64, Relaxed);
-        self.flag(Flag::Retire, generation);
+        self.flag(Flag::Retire, generation)
     }
 
     /// Why a connection with the flag RETIRE was flagged.
