@@ -21,6 +21,8 @@ __all__ = [
     "ThreadLease",
     "Ticket",
     "exited",
+    "fork_generation",
+    "forked",
     "leak",
 ]
 
@@ -436,3 +438,13 @@ def exited() -> None:
 
 def leak(object: object) -> None:  # noqa: A002
     """Keep an object for ever: after a fork, what belongs to the parent is never finalized."""
+
+def fork_generation() -> int:
+    """Return how many forks lie between the process that imported the module and this one.
+
+    What belongs to an ancestor (an open connection) must not be closed here: closing says farewell
+    on a socket that the ancestor is still using.
+    """
+
+def forked() -> None:
+    """Note that this process is the child of a fork."""

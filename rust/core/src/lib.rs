@@ -16,6 +16,7 @@
 //! | `kept.rs` | connections that belong to one caller also while it does not use them |
 //! | `upkeep.rs`, `schedule.rs`, `wheel/` | what time does |
 //! | `control.rs` | resize, evict, suspend, close |
+//! | `permits.rs` | a fair semaphore, which is all that the pools of `millpond.dbutils` need |
 //! | `stats.rs`, `histogram.rs` | what is counted |
 //! | `slab.rs`, `sync.rs` | storage with stable keys; std or loom |
 
@@ -26,6 +27,7 @@ mod histogram;
 mod jobs;
 mod kept;
 mod limits;
+mod permits;
 mod queue;
 mod schedule;
 mod slab;
@@ -43,6 +45,7 @@ pub use crate::core::{Core, GivenBack, Held};
 pub use crate::effects::{Effects, Job, Reason, Wake};
 pub use crate::histogram::{Histogram, HistogramSnapshot};
 pub use crate::limits::{Limits, Policy, Ticks, HAND_OFF_AFTER, NEVER};
+pub use crate::permits::{Permits, Served, MAX_PERMITS};
 pub use crate::queue::Refused;
 pub use crate::slab::Key;
 pub use crate::slot::Claim;

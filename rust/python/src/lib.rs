@@ -13,6 +13,7 @@
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
 //! | `field.rs` | a reference that any thread may set |
+//! | `fork.rs` | whose connections are these |
 //! | `dbutils/` | base classes for `millpond.dbutils` |
 //! | `snapshot.rs` | what statistics are made of |
 //!
@@ -28,6 +29,7 @@ mod clock;
 mod connection;
 mod dbutils;
 mod field;
+mod fork;
 mod hot;
 mod inner;
 mod job;
@@ -90,6 +92,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<seat::Seat>()?;
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;
+    module.add_function(wrap_pyfunction!(fork::fork_generation, module)?)?;
+    module.add_function(wrap_pyfunction!(fork::forked, module)?)?;
     module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
     dbutils::install(module)?;
     hot::install(module.py())
