@@ -17,8 +17,17 @@ MAX_HOLDERS: Final = 5
 _collecting = threading.RLock()
 
 
-def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> str:
-    """Explain a timeout: who holds the connections, since when and from where."""
+def timed_out(
+    stats: PoolStats, waited: float, error: BaseException | None, limit: str = "max_size"
+) -> str:
+    """Explain a timeout: who holds the connections, since when and from where.
+
+    Args:
+        stats: The pool as it is.
+        waited: Seconds.
+        error: Why the last attempt to connect failed, if it did.
+        limit: What the pool calls its size.
+    """
     said = (
         f"couldn't acquire a connection from pool {stats.name!r} in {waited:.3g} s: "
         f"{stats.in_use} of {stats.max_size} in use, {stats.idle} idle, "
@@ -33,7 +42,7 @@ def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> s
         lines.append(f"  and {len(held) - MAX_HOLDERS} more")
     if error is not None:
         lines.append(f"  the last attempt to connect failed: {one_line(error)}")
-    lines.append(f"  {_advice(stats, held, kept, error)}")
+    lines.append(f"  {_advice(stats, held, kept, error, limit)}")
     return "\n".join(lines)
 
 
@@ -110,17 +119,19 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _advice(stats: PoolStats, held: list[Any], kept: list[Any], error: BaseException | None) -> str:
+def _advice(
+    stats: PoolStats, held: list[Any], kept: list[Any], error: BaseException | None, limit: str
+) -> str:
     if error is not None:
         return "check that the database accepts connections"
     if kept and stats.size >= stats.max_size:
-        return "raise max_size to the number of threads, end threads or use release_thread()"
+        return f"raise {limit} to the number of threads, end threads or use release_thread()"
     if stats.in_use < stats.max_size:
         return "connecting is slow: check the database, or keep more open with min_size"
     own = threading.get_ident()
     if held and all(connection.holder == own for connection in held):
-        return "this thread waits for itself: release a connection first, or raise max_size"
-    return "release connections sooner, or raise max_size or acquire_timeout"
+        return f"this thread waits for itself: release a connection first, or raise {limit}"
+    return f"release connections sooner, or raise {limit} or acquire_timeout"
 
 
 FAILURES: Final = {

@@ -15,7 +15,7 @@
 //! | `field.rs` | a reference that any thread may set |
 //! | `fork.rs` | whose connections are these |
 //! | `dbutils/` | base classes for `millpond.dbutils` |
-//! | `snapshot.rs` | what statistics are made of |
+//! | `snapshot.rs`, `times.rs` | what statistics are made of |
 //!
 //! Two rules: no Python object is touched while a lock of the engine is held, and none is dropped
 //! while the thread is detached. CI runs the tests with `--cfg pyo3_disable_reference_pool`, which
@@ -42,6 +42,7 @@ mod snapshot;
 mod thread;
 mod threads;
 mod ticket;
+mod times;
 mod wait;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -87,6 +88,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<job::Job>()?;
     module.add_class::<ticket::Ticket>()?;
     module.add_class::<clock::ManualClock>()?;
+    module.add_class::<times::Times>()?;
     module.add_class::<threads::CoreThreadLocalPool>()?;
     module.add_class::<threads::ThreadLease>()?;
     module.add_class::<seat::Seat>()?;

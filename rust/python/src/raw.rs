@@ -4,7 +4,7 @@
 //! of PyO3's is dropped: no `Py`, no `PyErr`.
 
 use std::cell::UnsafeCell;
-use std::ffi::CStr;
+use std::ffi::{c_long, c_void, CStr};
 use std::mem::ManuallyDrop;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::{null_mut, NonNull};
@@ -73,6 +73,29 @@ pub(crate) const fn keywords(
     }
 }
 
+/// A function without arguments.
+pub(crate) const fn plain(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// A function of one positional argument.
+pub(crate) const fn unary(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyMethodDef {
+    PyMethodDef { ml_flags: ffi::METH_O, ..plain(name, doc, function) }
+}
+
 /// Method definitions of one class, which the interpreter keeps pointers to for ever.
 pub(crate) struct Methods<const N: usize>(UnsafeCell<[PyMethodDef; N]>);
 
@@ -109,6 +132,22 @@ impl<const N: usize> Methods<N> {
     }
 }
 
+/// A table that the interpreter reads, and keeps pointers to for ever.
+pub(crate) struct Table<T, const N: usize>(UnsafeCell<[T; N]>);
+
+// SAFETY: what is in it are names and functions, which are written here and never again.
+unsafe impl<T, const N: usize> Sync for Table<T, N> {}
+
+impl<T, const N: usize> Table<T, N> {
+    pub(crate) const fn new(entries: [T; N]) -> Self {
+        Self(UnsafeCell::new(entries))
+    }
+
+    pub(crate) const fn as_ptr(&'static self) -> *mut c_void {
+        self.0.get().cast()
+    }
+}
+
 /// A strong reference in such a function: PyO3's own would put off its drop.
 #[derive(Debug)]
 pub(crate) struct Owned(NonNull<PyObject>);
@@ -121,6 +160,29 @@ impl Owned {
     #[inline]
     pub(crate) unsafe fn new(object: *mut PyObject) -> Option<Self> {
         NonNull::new(object).map(Self)
+    }
+
+    /// Another reference to an object.
+    ///
+    /// # Safety
+    /// The object is alive, and the thread is attached as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn another(object: *mut PyObject) -> Option<Self> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { ffi::Py_XNewRef(object) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(object) }
+    }
+
+    /// A number; `None` with the exception set.
+    ///
+    /// # Safety
+    /// The thread is attached as long as the result lives.
+    pub(crate) unsafe fn number(number: c_long) -> Option<Self> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { ffi::PyLong_FromLong(number) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(object) }
     }
 
     #[inline]

@@ -20,7 +20,7 @@ use super::proxy;
 use super::{attribute, idle};
 use crate::raw::{keywords, none, receiver, slowly, Methods, Owned, Pending};
 
-type Pool<'a, 'py> = Borrowed<'a, 'py, CorePooledDB>;
+pub(super) type Pool<'a, 'py> = Borrowed<'a, 'py, CorePooledDB>;
 
 thread_local! {
     /// The connection of the proxy that is being deallocated.
@@ -112,7 +112,7 @@ pub(super) fn find_or_open(pool: Pool<'_, '_>) -> Option<Owned> {
             Owned::call(con.as_ptr(), intern!(py, "_ping_check"))?;
             Some(con)
         }
-        None => Owned::call(pool.as_ptr(), intern!(py, "steady_connection")),
+        None => Owned::call(pool.as_ptr(), intern!(py, "_open")),
     }
 }
 
@@ -125,10 +125,10 @@ pub(super) fn keep(pool: Pool<'_, '_>, con: *mut PyObject) -> Option<()> {
     // SAFETY: attached, and the reference is ours.
     let place = this.room.reserve(|| unsafe { idle::len(idle.as_ptr()) }).ok()?;
     let Some(_place) = place else {
-        return Owned::call(con, intern!(py, "close")).map(drop);
+        return Owned::call1(pool.as_ptr(), intern!(py, "_close_surplus"), con).map(drop);
     };
     // SAFETY: attached.
-    let force = unsafe { Owned::new(this.reset.get_raw()) };
+    let force = unsafe { this.reset.owned() };
     let Some(force) = force else { return missing("_reset") };
     Owned::call1(con, intern!(py, "_reset"), force.as_ptr())?;
     // SAFETY: attached; the caller's connection is alive.
@@ -138,8 +138,13 @@ pub(super) fn keep(pool: Pool<'_, '_>, con: *mut PyObject) -> Option<()> {
 /// What takes over, if anything.
 #[inline]
 fn upkeep(pool: Pool<'_, '_>) -> Option<Owned> {
+    let this = pool.get();
+    // Relaxed: set before and after the field is, and a moment's delay is nobody's concern.
+    if !this.tended.load(Relaxed) {
+        return None;
+    }
     // SAFETY: attached, as the borrow shows.
-    unsafe { Owned::new(pool.get().upkeep.get_raw()) }
+    unsafe { this.upkeep.owned() }
 }
 
 /// The same as `find_or_open`, by the upkeep's way if there is one.
@@ -166,7 +171,7 @@ fn retain(pool: Pool<'_, '_>, con: *mut PyObject) -> Option<()> {
 #[inline]
 fn idle_list(pool: Pool<'_, '_>) -> Option<Owned> {
     // SAFETY: attached, as the borrow shows.
-    let idle = unsafe { Owned::new(pool.get().idle.get_raw()) };
+    let idle = unsafe { pool.get().idle.owned() };
     if idle.is_none() {
         return missing("_idle_cache");
     }
@@ -188,9 +193,12 @@ fn missing<T>(name: &str) -> Option<T> {
 #[inline]
 pub(super) fn is_safe(py: Python<'_>, con: &Owned, shared: bool) -> bool {
     let Some(level) = Owned::call(con.as_ptr(), intern!(py, "threadsafety")) else { return false };
-    // SAFETY: attached; the level is alive.
-    let enough =
-        if shared { is_above_one(&level) } else { unsafe { ffi::PyObject_IsTrue(level.as_ptr()) } };
+    let enough = if shared {
+        is_above_one(&level)
+    } else {
+        // SAFETY: attached; the level is alive.
+        unsafe { ffi::PyObject_IsTrue(level.as_ptr()) }
+    };
     match enough {
         0 => not_safe(shared),
         enough => enough > 0,
@@ -200,7 +208,7 @@ pub(super) fn is_safe(py: Python<'_>, con: &Owned, shared: bool) -> bool {
 #[cold]
 fn is_above_one(level: &Owned) -> i32 {
     // SAFETY: attached.
-    let Some(one) = (unsafe { Owned::new(ffi::PyLong_FromLong(1)) }) else { return -1 };
+    let Some(one) = (unsafe { Owned::number(1) }) else { return -1 };
     // SAFETY: attached; both are alive.
     unsafe { ffi::PyObject_RichCompareBool(level.as_ptr(), one.as_ptr(), ffi::Py_GT) }
 }

@@ -1,4 +1,4 @@
-//! The hot parts of `millpond.dbutils`: base classes of what DBUtils has, whose ordinary cases never
+//! The hot parts of `millpond.dbutils`: base classes of what `DBUtils` has, whose ordinary cases never
 //! enter a Python frame. Everything else is Python, in `python/millpond/dbutils/`.
 //!
 //! | file | idea |
@@ -8,8 +8,10 @@
 //! | `place.rs` | waiting for one of its permits |
 //! | `idle.rs` | its idle connections |
 //! | `proxy.rs` | what `PooledDB.connection()` returns |
+//! | `proxy_class.rs` | the classes of that |
 //! | `attribute.rs` | attributes of that proxy that are the steady connection's |
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
+//! | `steady_hot.rs` | its methods that have to be fast |
 //! | `cursor.rs` | `CoreCursor`: its cursor |
 //! | `statement.rs` | `execute` and its kin on that cursor |
 //! | `forward.rs` | attributes of that cursor that are the driver's |
@@ -24,8 +26,10 @@ mod lend;
 mod place;
 mod pooled;
 mod proxy;
+mod proxy_class;
 mod statement;
 mod steady;
+mod steady_hot;
 
 use pyo3::prelude::*;
 
@@ -39,5 +43,5 @@ pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<place::Place>()?;
     module.add_class::<place::Watch>()?;
     lend::install(module.py())?;
-    proxy::add(module)
+    proxy_class::add(module)
 }
