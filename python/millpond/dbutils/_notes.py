@@ -84,7 +84,7 @@ class Notes:
         with self._lock:
             closed = dict(self.closed)
         return PoolStats(
-            name=pool._name,
+            name=pool._pool_name,
             min_size=0,
             max_size=int(pool._maxconnections or 0),
             size=in_use + idle,

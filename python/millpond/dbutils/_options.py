@@ -77,6 +77,12 @@ class PoolOptions:
                 raise PoolConfigError(msg) from None
 
     @property
+    def limits_age(self) -> bool:
+        """Whether connections are pinged or closed for what they went through."""
+        limits = self.idle_timeout, self.max_lifetime, self.max_uses, self.validation_interval
+        return limits != (None,) * len(limits)
+
+    @property
     def needs_upkeep(self) -> bool:
         """Whether connections have to be looked at when they are lent and when they come back."""
         others = {"max_waiting", "name", "validation_timeout"}

@@ -186,10 +186,10 @@ class PooledDB(CorePooledDB):
         self._maxconnections = (
             max(maxconnections, maxcached, maxshared or 0) if maxconnections else 0
         )
-        self._options = _options.parse(type(self).pool_options, pool_options)
-        self._name = self._options.name or _notes.new_name()
-        if self._options.needs_upkeep:
-            self._upkeep = Upkeep(self, self._options)
+        self._checked_options = _options.parse(self.pool_options, pool_options)
+        self._pool_name = self._checked_options.name or _notes.new_name()
+        if self._checked_options.needs_upkeep:
+            self._upkeep = Upkeep(self, self._checked_options)
         self._begin()
         _lifecycle.inherit(self)
         self._fill(mincached)
@@ -257,7 +257,7 @@ class PooledDB(CorePooledDB):
         """
         return self._notes.stats(self, self._upkeep)
 
-    def _open(self) -> Any:
+    def _open_noted(self) -> Any:
         """Open a connection for Rust, and note it."""
         return self._notes.open(self.steady_connection)
 
@@ -284,7 +284,7 @@ class PooledDB(CorePooledDB):
     def close(self) -> None:
         """Close what is idle or shared. What is lent otherwise is not touched, and the pool goes on."""
         if self._upkeep is not None:
-            self._upkeep.closed()
+            self._upkeep.closing()
         idle = self._idle_cache
         for _ in range(len(idle)):
             try:
@@ -332,7 +332,7 @@ class PooledDB(CorePooledDB):
         self._check_may_wait()
         started = time.monotonic()
         with self._notes.waiting():
-            place = wait_in_line(self, self._options.acquire_timeout)
+            place = wait_in_line(self, self._checked_options.acquire_timeout)
             if place is None:
                 self._time_out(started)
         return place
@@ -346,18 +346,18 @@ class PooledDB(CorePooledDB):
         if not self._may_wait():
             self._refuse()
             raise TooManyConnectionsError
-        limit = self._options.max_waiting
+        limit = self._checked_options.max_waiting
         waiting = self._tally()["waiting"]
         if limit is not None and waiting >= limit:
             self._refuse()
             message = (
-                f"pool {self._name!r} has {waiting} callers waiting already, and max_waiting={limit}:"
+                f"pool {self._pool_name!r} has {waiting} callers waiting already, and max_waiting={limit}:"
                 " try again later, or raise max_waiting or maxconnections"
             )
             raise TooManyWaitersError(message)
 
     def _may_wait(self) -> bool:
-        return bool(self._blocking) or self._options.acquire_timeout is not None
+        return bool(self._blocking) or self._checked_options.acquire_timeout is not None
 
     def _time_out(self, started: float) -> NoReturn:
         waited = time.monotonic() - started
@@ -388,7 +388,7 @@ class PooledDB(CorePooledDB):
     def _find_share(self) -> tuple[SharedDBConnection | None, Place | None]:
         """Return a connection with one share more, or the permit to open one."""
         me = get_ident()
-        deadline = Deadline(self._options.acquire_timeout)
+        deadline = Deadline(self._checked_options.acquire_timeout)
         place: Place | None = None
         try:
             with self._lock:

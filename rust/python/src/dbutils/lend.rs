@@ -112,7 +112,7 @@ pub(super) fn find_or_open(pool: Pool<'_, '_>) -> Option<Owned> {
             Owned::call(con.as_ptr(), intern!(py, "_ping_check"))?;
             Some(con)
         }
-        None => Owned::call(pool.as_ptr(), intern!(py, "_open")),
+        None => Owned::call(pool.as_ptr(), intern!(py, "_open_noted")),
     }
 }
 
