@@ -1,7 +1,8 @@
 """Idle connections that are in the hands of workers, which ping or close them.
 
-As long as a worker has it, a connection counts as one of the pool's: at the limit, whoever needs one waits
-for it rather than to open one too many. A worker that takes too long is not reckoned with any more.
+As long as a worker has it, a connection counts as one of the pool's: at the limit, whoever needs
+one waits for it rather than to open one too many. A worker that takes too long is not reckoned with
+any more.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Absent:
         return len(self._until)
 
     def send(self, idle: Any, con: Any, now: float, task: Callable[[], object]) -> float:
-        """Have a worker do something with a connection, unless somebody takes it out of `idle` before.
+        """Have a worker do something with an idle connection, unless somebody takes it before.
 
         Returns:
             The moment at which it should be back.

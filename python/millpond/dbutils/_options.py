@@ -1,7 +1,7 @@
 """`pool_options`: what a `PooledDB` can do that DBUtils can't, checked before anything is opened.
 
-The names are those of `millpond.Pool`, and so are the checks. An option that is not given, or ``None``,
-changes nothing.
+The names are those of `millpond.Pool`, and so are the checks. An option that is not given, or
+``None``, changes nothing.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ class PoolOptions:
     """The checked options of a pool. Durations are seconds as floats.
 
     Attributes:
-        acquire_timeout: Seconds that `connection()` waits at the limit, whether the pool blocks or not; 0
-            does not wait. Without it, a pool that blocks waits for ever, and another one does not wait.
+        acquire_timeout: Seconds that `connection()` waits at the limit, whether the pool blocks or
+            not; 0 does not wait. Without it, a pool that blocks waits for ever, and another one
+            does not wait.
         max_waiting: Callers that may wait; the next one gets an error at once.
         idle_timeout: Seconds after which an idle connection is closed, in the background.
-        max_lifetime: Seconds after which a connection is closed, however much it is used: when it is idle,
-            or when it comes back.
-        max_uses: Checkouts after which a connection is closed when it comes back. (`maxusage` counts
-            statements, and replaces the connection in the middle of its use.)
-        validation_interval: Seconds for which a sign of life counts: a connection that was given back or
-            found alive within them is not pinged at its checkout, and an idle one is pinged in the
-            background when they are over. It takes a driver with ``ping()``, or a statement or a callable
-            as the pool's `ping`.
+        max_lifetime: Seconds after which a connection is closed, however much it is used: when it
+            is idle, or when it comes back.
+        max_uses: Checkouts after which a connection is closed when it comes back. (`maxusage`
+            counts statements, and replaces the connection in the middle of its use.)
+        validation_interval: Seconds for which a sign of life counts: a connection that was given
+            back or found alive within them is not pinged at its checkout, and an idle one is pinged
+            in the background when they are over. It takes a driver with ``ping()``, or a statement
+            or a callable as the pool's `ping`.
         validation_timeout: Seconds that such a ping may take before others stop to reckon with the
             connection. 5.0 by default.
         leak_threshold: Seconds after which a connection in use is reported as a leak, in the log
@@ -111,9 +112,7 @@ def _checked(source: object) -> Mapping[str, Any]:
     if source is None:
         return {}
     if not isinstance(source, Mapping):
-        msg = (
-            f"pool_options=<{type(source).__name__}>: must be a mapping of options to values, or None"
-        )
+        msg = f"pool_options=<{type(source).__name__}>: must be a mapping of options, or None"
         raise PoolConfigError(msg)
     known = {field.name for field in fields(PoolOptions)}
     for name in source:

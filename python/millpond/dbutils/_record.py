@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Site = tuple[str, int, str]
 
-# Lifetimes up to this one are exact; longer ones end up to a tenth earlier, so that connections that were
-# opened together are not closed together.
+# Lifetimes up to this one are exact; longer ones end up to a tenth earlier, so that connections
+# that were opened together are not closed together.
 _SPREAD_FROM: Final = 10.0
 _GOLDEN: Final = 0x9E3779B9 / 2**32
 

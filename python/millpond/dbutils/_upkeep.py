@@ -1,7 +1,8 @@
 """What `pool_options` ask for: who has which connection, and what time does to connections.
 
-An upkeep stands between a pool and its idle connections: the pool asks it for a connection (`obtain`) and
-gives it back (`retain`). A pool without such options has none, and does both in Rust.
+An upkeep stands between a pool and its idle connections: the pool asks it for a connection
+(`obtain`) and gives it back (`retain`). A pool without such options has none, and does both in
+Rust.
 
 ```text
   idle ──obtain──▶ lent ──retain──▶ idle, or closed: too old, used too often
@@ -10,8 +11,8 @@ gives it back (`retain`). A pool without such options has none, and does both in
   away: a worker pings it, or closes it                            (_absent.py)
 ```
 
-The timer calls `_advance` when something is due. Whoever removes a connection from the pool's idle list
-owns it, so no lock is held while one is pinged or closed.
+The timer calls `_advance` when something is due. Whoever removes a connection from the pool's idle
+list owns it, so no lock is held while one is pinged or closed.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Upkeep:
         self.begin()
 
     def begin(self) -> None:
-        """Begin, or begin anew in the child of a fork, where neither threads nor connections are."""
+        """Begin, or begin anew in the child of a fork, with neither threads nor connections."""
         # Reentrant: a proxy may be finalized, and come back, while its thread is in here.
         self._lock = threading.RLock()
         self._records: set[Record] = set()
