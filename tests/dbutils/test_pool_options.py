@@ -100,7 +100,7 @@ def test_the_driver_gets_none_of_them(driver: FakeDatabase) -> None:
 
 @pytest.mark.parametrize("blocking", [False, True])
 def test_a_caller_waits_for_a_release_as_long_as_acquire_timeout(
-    make_pooled: MakePooled, blocking: bool
+    make_pooled: MakePooled, *, blocking: bool
 ) -> None:
     pool = make_pooled(maxconnections=1, blocking=blocking, pool_options={"acquire_timeout": 30})
     held = pool.connection()
@@ -115,7 +115,7 @@ def test_a_caller_waits_for_a_release_as_long_as_acquire_timeout(
 
 @pytest.mark.parametrize("blocking", [False, True])
 def test_a_timeout_is_an_error_of_both_worlds_and_says_who_has_what(
-    make_pooled: MakePooled, blocking: bool
+    make_pooled: MakePooled, *, blocking: bool
 ) -> None:
     pool = make_pooled(
         maxconnections=2,
@@ -153,12 +153,23 @@ def test_without_a_threshold_it_says_what_the_holder_does_right_now(
     make_pooled: MakePooled,
 ) -> None:
     pool = make_pooled(maxconnections=1, pool_options={"acquire_timeout": 0})
-    held = in_thread(pool.connection).result()
+    there, stay = threading.Event(), threading.Event()
 
-    with pytest.raises(millpond.PoolTimeout, match="held for at least .* by thread .* has ended"):
+    def hold() -> None:
+        held = pool.connection()
+        there.set()
+        stay.wait()
+        held.close()
+
+    holder = in_thread(hold)
+    there.wait()
+    with pytest.raises(
+        millpond.PoolTimeout, match=r"held for at least .* by thread .*, now at .*:"
+    ):
         pool.connection()
 
-    held.close()
+    stay.set()
+    holder.result()
 
 
 def test_zero_does_not_wait(make_pooled: MakePooled) -> None:
@@ -303,7 +314,7 @@ def test_subclasses_that_override_what_lends_and_caches_are_asked(
     calls: list[str] = []
 
     class Noting(PooledDB):
-        def connection(self, shareable: bool = True) -> Any:
+        def connection(self, shareable: bool = True) -> Any:  # noqa: FBT001, FBT002
             calls.append("connection")
             return super().connection(shareable)
 
