@@ -1,7 +1,7 @@
 """A DB-API 2 driver that writes down every call, and fails where it is told to.
 
-`TracedDriver` is the module, so `steady_db.connect(driver)` takes it as it is. `driver.trace` has one
-line for each call: who, what, and with what.
+`TracedDriver` is the module, so `steady_db.connect(driver)` takes it as it is. `driver.trace` has
+one line for each call: who, what, and with what.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from millpond.errors import (
     PoolError,
     PoolExhausted,
     PoolTimeout,
+    QueryTimeout,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "PoolExhausted",
     "PoolStats",
     "PoolTimeout",
+    "QueryTimeout",
     "ThreadLocalPool",
     "TimeStats",
     "__version__",

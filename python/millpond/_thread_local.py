@@ -92,6 +92,10 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
             ``False``, says no. In a worker, and never while the thread uses the connection.
         on_acquire: Called with the connection at the beginning of each outermost block.
         on_release: Called with the connection at the end of it, before the reset.
+        on_exhausted: What to do when `max_size` threads have a connection: ``"wait"``, the default;
+            ``"raise"`` raises `PoolExhausted` at once.
+        shed: ``False`` is the only choice: when a thread will end, the pace of those before does
+            not tell.
         on_close: Called with a connection before it is closed, in a worker.
 
     Raises:
@@ -123,16 +127,13 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
         validate: Callable[[C], object] | None = None,
         on_acquire: Callable[[C], object] | None = None,
         on_release: Callable[[C], object] | None = None,
+        on_exhausted: str = "wait",
+        shed: bool = False,
         on_close: Callable[[C], object] | None = None,
         _clock: ManualClock | None = None,
         _inline: bool = False,
     ) -> None:
-        if policy != "fair":
-            msg = (
-                f"policy={policy!r}: must be 'fair' in a ThreadLocalPool, "
-                "where a connection stays with its thread"
-            )
-            raise PoolConfigError(msg)
+        _refuse_what_makes_no_sense(policy, on_exhausted, shed=shed)
         self._pool: _Kept[C] = _Kept(
             connect,
             min_size=min_size,
@@ -154,6 +155,7 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
             validate=validate,
             on_acquire=on_acquire,
             on_release=on_release,
+            on_exhausted=on_exhausted,
             on_close=on_close,
             _clock=_clock,
             _inline=_inline,
@@ -295,6 +297,20 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
             return seat.take(ticket)
         finally:
             ticket.cancel()
+
+
+def _refuse_what_makes_no_sense(policy: object, on_exhausted: object, *, shed: object) -> None:
+    """Refuse arguments of `Pool` that only mean something where connections go round."""
+    why = ""
+    if policy != "fair":
+        why = f"policy={policy!r}: must be 'fair'"
+    elif callable(on_exhausted):
+        why = f"on_exhausted={on_exhausted!r}: must be 'wait' or 'raise'"
+    elif shed is not False:
+        why = f"shed={shed!r}: must be False"
+    if why:
+        msg = f"{why} in a ThreadLocalPool, where a connection stays with its thread"
+        raise PoolConfigError(msg)
 
 
 # What `Lock.acquire` can wait at the most, which is centuries.

@@ -211,6 +211,15 @@ def test_more_threads_than_may_wait_are_refused(make_threads: MakeThreads) -> No
     waiter.result()
 
 
+def test_nobody_waits_in_a_pool_that_raises_when_it_is_exhausted(
+    make_threads: MakeThreads,
+) -> None:
+    pool = make_threads(max_size=1, on_exhausted="raise")
+    used(pool)
+
+    assert isinstance(in_thread(used, pool).error(), millpond.PoolExhausted)
+
+
 def test_what_connecting_raises_goes_to_who_asked(
     make_threads: MakeThreads, driver: FakeDatabase
 ) -> None:

@@ -127,6 +127,8 @@ def test_a_block_around_the_pool_closes_it(driver: FakeDatabase) -> None:
     ("options", "message"),
     [
         ({"policy": "throughput"}, "policy='throughput': must be 'fair' in a ThreadLocalPool"),
+        ({"on_exhausted": print}, "must be 'wait' or 'raise' in a ThreadLocalPool"),
+        ({"shed": True}, "shed=True: must be False in a ThreadLocalPool"),
         ({"max_size": 0}, "max_size=0: must be an int from 1"),
         ({"min_size": 3, "max_size": 2}, "min_size must not be above max_size"),
         ({"reset": "all"}, "reset='all'"),

@@ -16,6 +16,7 @@ cursor.execute("select 1")
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -317,7 +318,7 @@ def _checked_maxusage(maxusage: Any) -> int:
     if not isinstance(maxusage, int):
         message = "'maxusage' must be an integer value."
         raise TypeError(message)
-    return maxusage
+    return min(maxusage, sys.maxsize)
 
 
 def _checked_failures(failures: Any) -> Any:

@@ -15,6 +15,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 use pyo3::{PyClass, PyTypeInfo};
 
+use crate::vectorcall;
+
 /// Goes on with everything that PyO3 offers. An error becomes the interpreter's.
 pub(crate) fn slowly(work: impl FnOnce(Python<'_>) -> PyResult<*mut PyObject>) -> *mut PyObject {
     let attached = Python::try_attach(|py| {
@@ -199,10 +201,8 @@ impl Owned {
     /// `object.name()`; `None` with the exception set.
     #[inline]
     pub(crate) fn call(object: *mut PyObject, name: &Bound<'_, PyString>) -> Option<Self> {
-        // SAFETY: attached, as `name` shows; the caller's object is alive, and null ends the arguments.
-        let result = unsafe {
-            ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), null_mut::<PyObject>())
-        };
+        // SAFETY: attached, as `name` shows; the caller's object is alive.
+        let result = unsafe { vectorcall::call(object, name.as_ptr()) };
         // SAFETY: a new reference, or null.
         unsafe { Self::new(result) }
     }
@@ -215,9 +215,7 @@ impl Owned {
         argument: *mut PyObject,
     ) -> Option<Self> {
         // SAFETY: as in `call`; the argument is the caller's.
-        let result = unsafe {
-            ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), argument, null_mut::<PyObject>())
-        };
+        let result = unsafe { vectorcall::call_with(object, name.as_ptr(), argument) };
         // SAFETY: a new reference, or null.
         unsafe { Self::new(result) }
     }

@@ -104,7 +104,10 @@ fn name(state: State) -> &'static str {
     }
 }
 
-pub(crate) fn histogram<'py>(py: Python<'py>, times: &HistogramSnapshot) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn histogram<'py>(
+    py: Python<'py>,
+    times: &HistogramSnapshot,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let in_seconds = |nanos: Option<u64>| nanos.map(|n| Duration::from_nanos(n).as_secs_f64());
     dict.set_item("count", times.count())?;

@@ -15,7 +15,7 @@ use pyo3::PyTypeInfo;
 
 use crate::acquire::{self, Limit};
 use crate::field::Field;
-use crate::hot::timeout;
+use crate::hot::Asked;
 use crate::inner::Inner;
 use crate::pool::CorePool;
 use crate::raw::{keywords, none, receiver, slowly, Methods};
@@ -278,8 +278,8 @@ unsafe extern "C" fn acquire_(
     }
     slowly(|py| {
         // SAFETY: the vector is as the interpreter passed it.
-        let timeout = unsafe { timeout(py, "acquire", args, count, names) }?;
-        let limit = CoreThreadLocalPool::limit(&threads, timeout.as_ref())?;
+        let asked = unsafe { Asked::of(py, "acquire", &["timeout"], args, count, names) }?;
+        let limit = CoreThreadLocalPool::limit(&threads, asked.timeout.as_ref())?;
         CoreThreadLocalPool::enter(&threads, limit).map(Py::into_ptr)
     })
 }
@@ -317,8 +317,8 @@ unsafe extern "C" fn connection_(
     }
     slowly(|py| {
         // SAFETY: the vector is as the interpreter passed it.
-        let timeout = unsafe { timeout(py, "connection", args, count, names) }?;
-        let limit = CoreThreadLocalPool::limit(&threads, timeout.as_ref())?;
+        let asked = unsafe { Asked::of(py, "connection", &["timeout"], args, count, names) }?;
+        let limit = CoreThreadLocalPool::limit(&threads, asked.timeout.as_ref())?;
         let lease = ThreadLease { threads: threads.to_owned().unbind(), limit };
         Ok(Bound::new(py, lease)?.into_ptr())
     })

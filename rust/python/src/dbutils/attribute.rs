@@ -70,18 +70,18 @@ pub(super) unsafe extern "C" fn getattr<const IS_SHARED: bool>(
 unsafe extern "C" fn get<const IS_SHARED: bool>(
     slf: *mut PyObject,
     object: *mut PyObject,
-    _: *mut PyObject,
+    owner: *mut PyObject,
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a slot of a class that is derived from Attribute.
     let attribute = unsafe { receiver::<Attribute>(slf) };
     // SAFETY: attached; the object is alive during the call.
     if object.is_null() || unsafe { ffi::PyObject_TypeCheck(object, class::<IS_SHARED>()) } == 0 {
-        return forward::missing(&attribute);
+        return forward::missing(&attribute, owner);
     }
     // SAFETY: just checked.
     let hold = unsafe { hold(object) };
     if !hold.is_plain() {
-        return forward::missing(&attribute);
+        return forward::missing(&attribute, owner);
     }
     look_up::<IS_SHARED>(attribute.py(), hold, attribute.get().name.as_ptr())
 }

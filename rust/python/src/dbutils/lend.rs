@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use super::place::{settle, Place};
 use super::pooled::CorePooledDB;
 use super::proxy;
+use super::steady::CoreSteady;
 use super::{attribute, idle};
 use crate::raw::{keywords, none, receiver, slowly, Methods, Owned, Pending};
 
@@ -188,35 +189,50 @@ fn missing<T>(name: &str) -> Option<T> {
     None
 }
 
-/// Whether connections of this driver may be used by several threads, one after the other or, `shared`,
-/// at once. False with the exception set.
+/// Whether a connection may be lent to one thread after the other. False with the exception set. It is
+/// asked once: the answer is the driver's.
 #[inline]
-pub(super) fn is_safe(py: Python<'_>, con: &Owned, shared: bool) -> bool {
+pub(super) fn is_safe(py: Python<'_>, con: &Owned) -> bool {
+    // SAFETY: alive, and attached.
+    if !unsafe { CoreSteady::is(con.as_ptr()) } {
+        return asks_safe(py, con);
+    }
+    // SAFETY: just checked.
+    let steady = unsafe { receiver::<CoreSteady>(con.as_ptr()) }.get();
+    if !steady.is_known_safe() {
+        if !asks_safe(py, con) {
+            return false;
+        }
+        steady.note_safe();
+    }
+    true
+}
+
+#[cold]
+fn asks_safe(py: Python<'_>, con: &Owned) -> bool {
     let Some(level) = Owned::call(con.as_ptr(), intern!(py, "threadsafety")) else { return false };
-    let enough = if shared {
-        is_above_one(&level)
-    } else {
-        // SAFETY: attached; the level is alive.
-        unsafe { ffi::PyObject_IsTrue(level.as_ptr()) }
-    };
-    match enough {
-        0 => not_safe(shared),
+    // SAFETY: attached; the level is alive.
+    match unsafe { ffi::PyObject_IsTrue(level.as_ptr()) } {
+        0 => not_safe("Database module is not thread-safe."),
+        enough => enough > 0,
+    }
+}
+
+/// Whether a connection may be used by several threads at once. False with the exception set.
+#[cold]
+pub(super) fn is_shareable(py: Python<'_>, con: &Owned) -> bool {
+    let Some(level) = Owned::call(con.as_ptr(), intern!(py, "threadsafety")) else { return false };
+    // SAFETY: attached.
+    let Some(one) = (unsafe { Owned::number(1) }) else { return false };
+    // SAFETY: attached; both are alive.
+    match unsafe { ffi::PyObject_RichCompareBool(level.as_ptr(), one.as_ptr(), ffi::Py_GT) } {
+        0 => not_safe("Database connection is not thread-safe."),
         enough => enough > 0,
     }
 }
 
 #[cold]
-fn is_above_one(level: &Owned) -> i32 {
-    // SAFETY: attached.
-    let Some(one) = (unsafe { Owned::number(1) }) else { return -1 };
-    // SAFETY: attached; both are alive.
-    unsafe { ffi::PyObject_RichCompareBool(level.as_ptr(), one.as_ptr(), ffi::Py_GT) }
-}
-
-#[cold]
-fn not_safe(shared: bool) -> bool {
-    let what = if shared { "connection" } else { "module" };
-    let message = format!("Database {what} is not thread-safe.");
+fn not_safe(message: &str) -> bool {
     slowly(|py| Err(attribute::error(py, "NotSupportedError", (message,))));
     false
 }

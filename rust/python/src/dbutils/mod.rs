@@ -13,6 +13,7 @@
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
 //! | `steady_hot.rs` | its methods that have to be fast |
 //! | `cursor.rs` | `CoreCursor`: its cursor |
+//! | `cursor_hot.rs` | how that ends, and where its attributes come from |
 //! | `statement.rs` | `execute` and its kin on that cursor |
 //! | `forward.rs` | attributes of that cursor that are the driver's |
 //! | `call.rs` | calling Python methods from C functions |
@@ -20,6 +21,7 @@
 mod attribute;
 mod call;
 mod cursor;
+mod cursor_hot;
 mod forward;
 mod idle;
 mod lend;

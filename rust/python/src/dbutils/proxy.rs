@@ -103,7 +103,7 @@ fn something(object: Option<Owned>) -> Option<Owned> {
 /// Lends a dedicated connection: the proxy for it, or `None` with the exception set.
 #[inline]
 pub(super) fn lend(pool: Pool<'_, '_>, con: Owned) -> Option<Owned> {
-    if !lend::is_safe(pool.py(), &con, false) {
+    if !lend::is_safe(pool.py(), &con) {
         return None;
     }
     let proxy = proxy_class::allocate(proxy_class::dedicated())?;

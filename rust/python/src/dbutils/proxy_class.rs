@@ -114,7 +114,8 @@ fn initialize<const IS_SHARED: bool>(
     let con = if IS_SHARED { given.getattr(intern!(py, "con"))? } else { given.clone() };
     // SAFETY: attached, and bound.
     let owned = unsafe { Owned::another(con.as_ptr()) };
-    if !owned.is_some_and(|con| lend::is_safe(py, &con, IS_SHARED)) {
+    let check = if IS_SHARED { lend::is_shareable } else { lend::is_safe };
+    if !owned.is_some_and(|con| check(py, &con)) {
         return Err(PyErr::fetch(py));
     }
     // SAFETY: made when the module was imported, and never freed.
