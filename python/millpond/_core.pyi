@@ -18,12 +18,16 @@ __all__ = [
     "CorePool",
     "CorePooledDB",
     "CoreSteady",
+    "CoreThreadLocalPool",
+    "Histogram",
     "Job",
     "Lease",
     "ManualClock",
     "Place",
     "PooledDedicatedDBConnection",
     "PooledSharedDBConnection",
+    "Seat",
+    "ThreadLease",
     "Ticket",
     "Watch",
     "exited",
@@ -243,6 +247,127 @@ class Lease(Generic[_C_co]):
         Raises:
             PoolError: The lease is not entered, or the connection was released inside the block.
         """
+
+@disjoint_base
+class CoreThreadLocalPool(Generic[_C]):
+    """The engine of one thread-local pool; `millpond.ThreadLocalPool` extends it."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> CoreThreadLocalPool[_C]: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def acquire(self, *, timeout: float | None = None) -> _C:
+        """Enter a block in the thread's connection, which is acquired if the thread has none.
+
+        Each `acquire` needs a `release` in the same thread. Those inside of another enter the same
+        connection, and its transaction, once more.
+
+        Args:
+            timeout: Seconds to wait for a connection, should the thread have none. ``None``, the
+                default, means the pool's ``acquire_timeout``; 0 does not wait; ``math.inf`` has no
+                limit.
+
+        Returns:
+            The driver's own connection object, in each thread another one.
+
+        Raises:
+            PoolTimeout: No other thread ended or let its connection go in time, or none could be
+                opened. ``__cause__`` is the driver's last error, if the pool could not connect.
+            PoolExhausted: ``max_waiting`` threads are waiting already.
+            PoolClosed: The pool was closed, before or during the wait.
+            PoolConfigError: The timeout is not a number of seconds.
+            Exception: What ``on_acquire`` raised, or what connecting or ``configure`` raised when
+                another attempt would not help.
+        """
+
+    def release(self, connection: _C, /) -> None:
+        """Leave the block that the last `acquire` entered.
+
+        With the outermost block, ``on_release`` and the reset run right here, and the thread keeps
+        the connection. If one of them fails the connection is closed instead, which is logged and
+        no error of the caller, and the next block gets a new one.
+
+        Args:
+            connection: What `acquire` returned, in the same thread.
+
+        Raises:
+            PoolError: It was released already, or it is another thread's.
+        """
+
+    def connection(self, *, timeout: float | None = None) -> ThreadLease[_C]:
+        """Lend the thread its connection for the time of a ``with`` block.
+
+        A block inside of another, however far away in the code, gets the same connection, and is
+        part of the same transaction: only when the outermost block ends is the connection reset.
+
+        Args:
+            timeout: Seconds to wait for a connection when the block begins, should the thread have
+                none. ``None``, the default, means the pool's ``acquire_timeout``; 0 does not wait;
+                ``math.inf`` has no limit.
+
+        Returns:
+            A context manager, which may be used again, also while it is in use.
+
+        Raises:
+            PoolConfigError: The timeout is not a number of seconds.
+        """
+
+    def release_thread(self) -> None:
+        """Let the calling thread's connection go before the thread ends.
+
+        It is closed, at once or when the blocks that are open have ended, and its place is free for
+        another thread. The next block of this thread gets a new connection. A thread that has none
+        may ask as well. Use it for a connection that should not be used again, too.
+        """
+
+    # What `ThreadLocalPool` builds on.
+    def _start(self, pool: CorePool[_C], seats: object) -> None: ...
+
+@final
+class ThreadLease(Generic[_C_co]):
+    """What `connection()` returns: the thread's connection for the time of a ``with`` block."""
+
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def __enter__(self) -> _C_co:
+        """Enter the block.
+
+        Returns:
+            The driver's own connection object.
+
+        Raises:
+            PoolTimeout: The thread has no connection, and there was none for it in time.
+            PoolExhausted: ``max_waiting`` threads are waiting already.
+            PoolClosed: The pool was closed, before or during the wait.
+        """
+
+    def __exit__(self, /, *args: object) -> None:
+        """Leave the block.
+
+        Raises:
+            PoolError: The thread has not entered a block.
+        """
+
+@final
+class Seat(Generic[_C_co]):
+    """What one thread has of a ``ThreadLocalPool``.
+
+    It is referred to by a ``threading.local`` alone: when the thread ends, so does the seat, and
+    the connection is closed.
+    """
+
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def reclaim(self) -> _C_co | None:
+        """Take the thread's own connection again; ``None`` when it is not there or not ready."""
+
+    def take(self, ticket: Ticket) -> _C_co | None:
+        """Take the connection that a ticket was granted, to keep; ``None`` while it has to wait on.
+
+        Raises:
+            PoolClosed: The pool was closed.
+            Exception: What connecting raised.
+        """
+
+    @property
+    def proving(self) -> bool:
+        """Whether the thread's connection is being validated right now."""
 
 @final
 class Job:
@@ -603,6 +728,21 @@ class CoreCursor:
     _no_failover: int
     def _clearsizes(self) -> None: ...
     def _get_tough_method(self, name: str, /) -> Callable[..., Any]: ...
+
+@final
+class Histogram:
+    """The distribution of a duration. Any thread may add to it."""
+
+    def __new__(cls) -> Histogram: ...
+    def record(self, seconds: float) -> None:
+        """Add a duration in seconds; what is no duration counts as 0."""
+
+    @property
+    def count(self) -> int:
+        """How many durations were added."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the arguments of `TimeStats`."""
 
 def exited() -> None:
     """Note that the exit handlers ran: from now on no pool calls into Python."""

@@ -35,7 +35,8 @@ class Deadline:
 
     def __init__(self, seconds: float | None) -> None:
         """Begin the countdown; ``None`` never ends."""
-        self._at = None if seconds is None else time.monotonic() + seconds
+        self.started = time.monotonic()
+        self._at = None if seconds is None else self.started + seconds
 
     def left(self) -> float | None:
         """Return the seconds until then, not below zero."""

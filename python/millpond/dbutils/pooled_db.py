@@ -15,19 +15,22 @@ with pool.connection() as db, db.cursor() as cursor:
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from functools import partial, total_ordering
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from millpond import _lifecycle
+from millpond import _lifecycle, _messages, errors
 from millpond._core import (
     CorePooledDB,
     PooledDedicatedDBConnection,
     PooledSharedDBConnection,
     leak,
 )
+from millpond.dbutils import _notes, _options
 from millpond.dbutils._line import Deadline, PoolLock, wait_in_line
+from millpond.dbutils._upkeep import Upkeep
 from millpond.dbutils._version import __version__
 from millpond.dbutils.steady_db import connect
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from millpond._core import Place
+    from millpond._stats import PoolStats
     from millpond.dbutils.steady_db import SteadyDBConnection
 
 __all__ = [
@@ -63,6 +67,19 @@ class NotSupportedError(PooledDBError):
 
 class TooManyConnectionsError(PooledDBError):
     """The pool is at its limit, and may not or can't wait."""
+
+
+# What `pool_options` bring with them. They are what both libraries' users catch.
+
+
+class AcquireTimeoutError(TooManyConnectionsError, errors.for_driver(None).timeout):
+    """No connection came back within the ``acquire_timeout``. Also a `millpond.PoolTimeout`."""
+
+    __reduce__ = Exception.__reduce__
+
+
+class TooManyWaitersError(TooManyConnectionsError, errors.PoolExhausted):
+    """``max_waiting`` callers are waiting already. Also a `millpond.PoolExhausted`."""
 
 
 # The names that they had before DBUtils 2.0.
@@ -108,22 +125,20 @@ class PooledDB(CorePooledDB):
         isfatal: A callable that is given one of the `failures` and tells whether the connection is really
             lost. By default it is.
         *args: Passed to the creator.
-        pool_options: What DBUtils has not.
+        pool_options: What DBUtils has not; see `millpond.dbutils._options.PoolOptions`. A subclass may
+            have an attribute with this name, of which single options can be replaced here.
         **kwargs: Passed to the creator.
 
     Raises:
         NotSupportedError: The driver says that it is not safe for use by threads.
         TooManyConnectionsError: `mincached` is above `maxconnections`.
+        PoolConfigError: One of the `pool_options` is unknown, or can't be what it has to be.
         Exception: What connecting raised.
     """
 
     version = __version__
 
     pool_options: Mapping[str, Any] | None = None
-
-    # Seconds to wait for a connection, and how many may wait; `None` for any number.
-    _acquire_timeout: float | None = None
-    _max_waiting: int | None = None
 
     _checkedout: ClassVar[Any] = _Figure(lambda pool: pool._connections)
     _cached: ClassVar[Any] = _Figure(lambda pool: len(pool._idle_cache))
@@ -171,8 +186,10 @@ class PooledDB(CorePooledDB):
         self._maxconnections = (
             max(maxconnections, maxcached, maxshared or 0) if maxconnections else 0
         )
-        if pool_options is not None:
-            self.pool_options = pool_options
+        self._checked_options = _options.parse(self.pool_options, pool_options)
+        self._pool_name = self._checked_options.name or _notes.new_name()
+        if self._checked_options.needs_upkeep:
+            self._upkeep = Upkeep(self, self._checked_options)
         self._begin()
         _lifecycle.inherit(self)
         self._fill(mincached)
@@ -183,6 +200,7 @@ class PooledDB(CorePooledDB):
         # Threads that are opening a connection to be shared.
         self._openers: list[int] = []
         self._lock = PoolLock(self._watch())
+        self._notes = _notes.Notes()
         self._connections = 0
 
     def _begin_in_child(self) -> None:
@@ -193,6 +211,8 @@ class PooledDB(CorePooledDB):
             self._shared_cache = []
         self._new_line()
         self._begin()
+        if self._upkeep is not None:
+            self._upkeep.begin()
 
     def _fill(self, mincached: int) -> None:
         """Open the first connections, all of them before any is given back."""
@@ -229,6 +249,23 @@ class PooledDB(CorePooledDB):
             **self._kwargs,
         )
 
+    def stats(self) -> PoolStats:
+        """Return what the pool is like right now, and what it has done so far.
+
+        `max_size` is `maxconnections`, 0 for no limit. Single connections, their checks and leaks are
+        known to a pool whose `pool_options` look after connections; `use_time` to none.
+        """
+        return self._notes.stats(self, self._upkeep)
+
+    def _open_noted(self) -> Any:
+        """Open a connection for Rust, and note it."""
+        return self._notes.open(self.steady_connection)
+
+    def _close_surplus(self, con: Any) -> None:
+        """Close a connection for Rust that would be one too many idle ones."""
+        self._notes.count_closed("surplus")
+        con.close()
+
     def unshare(self, con: SharedDBConnection) -> None:
         """Take a share of a connection back; with the last one, the connection itself."""
         with self._lock:
@@ -246,12 +283,15 @@ class PooledDB(CorePooledDB):
 
     def close(self) -> None:
         """Close what is idle or shared. What is lent otherwise is not touched, and the pool goes on."""
+        if self._upkeep is not None:
+            self._upkeep.closing()
         idle = self._idle_cache
         for _ in range(len(idle)):
             try:
                 con = idle.pop(0)
             except IndexError:
                 break
+            self._notes.count_closed("closed")
             with suppress(Exception):
                 con.close()
         while self._maxshared and self._shared_cache:
@@ -259,6 +299,7 @@ class PooledDB(CorePooledDB):
                 if not self._shared_cache:
                     break
                 shared = self._shared_cache.pop(0)
+            self._notes.count_closed("closed")
             with suppress(Exception):
                 shared.con.close()
             self._release_permit()
@@ -289,9 +330,11 @@ class PooledDB(CorePooledDB):
                     self._wait_lock()
             return place
         self._check_may_wait()
-        place = wait_in_line(self, self._acquire_timeout)
-        if place is None:
-            self._time_out()
+        started = time.monotonic()
+        with self._notes.waiting():
+            place = wait_in_line(self, self._checked_options.acquire_timeout)
+            if place is None:
+                self._time_out(started)
         return place
 
     def _has_its_own_way(self) -> bool:
@@ -300,18 +343,26 @@ class PooledDB(CorePooledDB):
 
     def _check_may_wait(self) -> None:
         """Raise unless one more caller may wait."""
-        limit = self._max_waiting
-        if self._blocking and (limit is None or self._tally()["waiting"] < limit):
-            return
-        self._refuse()
-        if not self._blocking:
+        if not self._may_wait():
+            self._refuse()
             raise TooManyConnectionsError
-        message = f"{limit} callers are waiting already"
-        raise TooManyConnectionsError(message)
+        limit = self._checked_options.max_waiting
+        waiting = self._tally()["waiting"]
+        if limit is not None and waiting >= limit:
+            self._refuse()
+            message = (
+                f"pool {self._pool_name!r} has {waiting} callers waiting already, and max_waiting={limit}:"
+                " try again later, or raise max_waiting or maxconnections"
+            )
+            raise TooManyWaitersError(message)
 
-    def _time_out(self) -> NoReturn:
-        message = f"no connection became free in {self._acquire_timeout} s"
-        raise TooManyConnectionsError(message)
+    def _may_wait(self) -> bool:
+        return bool(self._blocking) or self._checked_options.acquire_timeout is not None
+
+    def _time_out(self, started: float) -> NoReturn:
+        waited = time.monotonic() - started
+        message = _messages.timed_out(self.stats(), waited, None, limit="maxconnections")
+        raise AcquireTimeoutError(message)
 
     def _count_overflow(self) -> int:
         """Return how many connections there are over `maxcached`, which will not all stay."""
@@ -337,7 +388,7 @@ class PooledDB(CorePooledDB):
     def _find_share(self) -> tuple[SharedDBConnection | None, Place | None]:
         """Return a connection with one share more, or the permit to open one."""
         me = get_ident()
-        deadline = Deadline(self._acquire_timeout)
+        deadline = Deadline(self._checked_options.acquire_timeout)
         place: Place | None = None
         try:
             with self._lock:
@@ -381,10 +432,10 @@ class PooledDB(CorePooledDB):
         return shared
 
     def _wait_for_share(self, deadline: Deadline) -> None:
-        if self._has_its_own_way() or not self._blocking:
+        if self._has_its_own_way() or not self._may_wait():
             self._wait_lock()
         elif not self._lock.wait(deadline.left()):
-            self._time_out()
+            self._time_out(deadline.started)
 
     def _open_share(self, permit: Place) -> SharedDBConnection:
         """Find or open a connection to be shared."""
