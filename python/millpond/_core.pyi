@@ -466,8 +466,8 @@ class ManualClock:
 class CorePooledDB:
     """The base class of `millpond.dbutils.pooled_db.PooledDB`.
 
-    Who has a permit may take a connection out of `_idle_cache`, or open one. The subclass has what waits
-    (`_await_permit`), opens (`steady_connection`), shares (`_share`, `_waking`) and wakes
+    Who has a permit may take a connection out of `_idle_cache`, or open one. The subclass has what
+    waits (`_await_permit`), opens (`steady_connection`), shares (`_share`, `_waking`) and wakes
     (`_tell_watchers`).
     """
 
@@ -479,7 +479,8 @@ class CorePooledDB:
         waits, others run. Ctrl-C ends the wait, and nothing is lost.
 
         Args:
-            shareable: Whether others may use the connection as well, if the pool shares connections.
+            shareable: Whether others may use the connection as well, if the pool shares
+                connections.
 
         Raises:
             TooManyConnectionsError: The pool is at its limit, and does not block.
@@ -595,14 +596,20 @@ class Place:
         """Whether this is a permit by now."""
 
     def take(self) -> bool:
-        """Take the permit out of the place, for the caller to give back. False when there is none yet."""
+        """Take the permit out of the place, for the caller to give back.
+
+        False when there is none yet.
+        """
 
     def leave(self) -> None:
         """Leave the line, or give the permit back."""
 
 @final
 class Watch:
-    """Counts those who wait for a permit by means of a lock of Python's, so that each release tells them."""
+    """Counts those who wait for a permit by means of a lock of Python's.
+
+    As long as there are any, each release tells them.
+    """
 
     def begin(self) -> None:
         """Have each release tell, from now on."""

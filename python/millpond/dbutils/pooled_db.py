@@ -1,7 +1,8 @@
 """A pool of DB-API 2 connections, shared or dedicated.
 
-Drop-in for ``dbutils.pooled_db``. Lending and taking back happens in Rust (`millpond._core.CorePooledDB`);
-here is what a pool is made of, what waits, and what shares connections.
+Drop-in for ``dbutils.pooled_db``. Lending and taking back happens in Rust
+(`millpond._core.CorePooledDB`); here is what a pool is made of, what waits, and what shares
+connections.
 
 ```python
 import pymysql
@@ -15,21 +16,21 @@ with pool.connection() as db, db.cursor() as cursor:
 
 from __future__ import annotations
 
-import time
+import math
 from contextlib import suppress
-from functools import partial, total_ordering
-from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from millpond import _lifecycle, _messages, errors
-from millpond._core import (
-    CorePooledDB,
-    PooledDedicatedDBConnection,
-    PooledSharedDBConnection,
-    leak,
+from millpond import _lifecycle
+from millpond._core import PooledDedicatedDBConnection, PooledSharedDBConnection, leak
+from millpond.dbutils import _notes, _options, _pool_errors
+from millpond.dbutils._line import PoolLock
+from millpond.dbutils._pool_errors import (
+    InvalidConnectionError,
+    NotSupportedError,
+    PooledDBError,
+    TooManyConnectionsError,
 )
-from millpond.dbutils import _notes, _options
-from millpond.dbutils._line import Deadline, PoolLock, wait_in_line
+from millpond.dbutils._sharing import SharedDBConnection, Sharing
 from millpond.dbutils._upkeep import Upkeep
 from millpond.dbutils._version import __version__
 from millpond.dbutils.steady_db import connect
@@ -37,7 +38,6 @@ from millpond.dbutils.steady_db import connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from millpond._core import Place
     from millpond._stats import PoolStats
     from millpond.dbutils.steady_db import SteadyDBConnection
 
@@ -53,45 +53,23 @@ __all__ = [
 ]
 
 
-class PooledDBError(Exception):
-    """The root of this module's errors."""
-
-
-class InvalidConnectionError(PooledDBError):
-    """The connection was closed, so it has no attributes any more."""
-
-
-class NotSupportedError(PooledDBError):
-    """The driver is not safe for use by threads."""
-
-
-class TooManyConnectionsError(PooledDBError):
-    """The pool is at its limit, and may not or can't wait."""
-
-
-# What `pool_options` bring with them. They are what both libraries' users catch.
-
-
-class AcquireTimeoutError(TooManyConnectionsError, errors.for_driver(None).timeout):
-    """No connection came back within the ``acquire_timeout``. Also a `millpond.PoolTimeout`."""
-
-    __reduce__ = Exception.__reduce__
-
-
-class TooManyWaitersError(TooManyConnectionsError, errors.PoolExhausted):
-    """``max_waiting`` callers are waiting already. Also a `millpond.PoolExhausted`."""
-
-
 # The names that they had before DBUtils 2.0.
 InvalidConnection = InvalidConnectionError
 TooManyConnections = TooManyConnectionsError
+
+# What `pool_options` bring with them.
+AcquireTimeoutError = _pool_errors.AcquireTimeoutError
+TooManyWaitersError = _pool_errors.TooManyWaitersError
 
 PooledDedicatedDBConnection.version = __version__
 PooledSharedDBConnection.version = __version__
 
 
 class _Figure:
-    """A number for monitoring. Unlike a property it lets subclasses use the name for something else."""
+    """A number for monitoring.
+
+    Unlike a property it lets subclasses use the name for something else.
+    """
 
     def __init__(self, count: Callable[[Any], int]) -> None:
         self._count = count
@@ -101,31 +79,38 @@ class _Figure:
         return self if pool is None else self._count(pool)
 
 
-class PooledDB(CorePooledDB):
+class PooledDB(Sharing):
     """A pool of steady connections to a database.
 
     Args:
         creator: A DB-API 2 module, or a callable that returns a new connection.
         mincached: How many connections are opened at once. They are idle afterwards, in the reverse
             order.
-        maxcached: How many connections may be idle; 0 or ``None`` for any number. At least `mincached`.
-        maxshared: How many connections may be shared, if the driver's ``threadsafety`` is above 1; 0 or
-            ``None`` for none. When there are as many, whoever asks for a shareable connection gets one
-            that others use, too.
-        maxconnections: How many connections there may be at once; 0 or ``None`` for any number. At least
+        maxcached: How many connections may be idle; 0 or ``None`` for any number. At least
+            `mincached`.
+        maxshared: How many connections may be shared, if the driver's ``threadsafety`` is above 1;
+            0 or
+            ``None`` for none. When there are as many, whoever asks for a shareable connection gets
+            one that others use, too.
+        maxconnections: How many connections there may be at once; 0 or ``None`` for any number. At
+            least
             `maxcached` and `maxshared`.
         blocking: Whether to wait when all of these are in use; otherwise that is an error.
         maxusage: After how many statements a connection is replaced; 0 or ``None`` for never.
         setsession: Statements to execute on each new connection.
-        reset: Whether each connection is rolled back when it comes back; otherwise only one on which
+        reset: Whether each connection is rolled back when it comes back; otherwise only one on
+            which
             ``begin`` was called.
-        failures: The errors that mean a lost connection, by default the driver's ``OperationalError``,
+        failures: The errors that mean a lost connection, by default the driver's
+            ``OperationalError``,
             ``InterfaceError`` and ``InternalError``.
         ping: When and how to check whether a connection is alive; see `SteadyDBConnection`.
-        isfatal: A callable that is given one of the `failures` and tells whether the connection is really
+        isfatal: A callable that is given one of the `failures` and tells whether the connection is
+            really
             lost. By default it is.
         *args: Passed to the creator.
-        pool_options: What DBUtils has not; see `millpond.dbutils._options.PoolOptions`. A subclass may
+        pool_options: What DBUtils has not; see `millpond.dbutils._options.PoolOptions`. A subclass
+            may
             have an attribute with this name, of which single options can be replaced here.
         **kwargs: Passed to the creator.
 
@@ -162,6 +147,7 @@ class PooledDB(CorePooledDB):
         pool_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Open the first connections."""
         threadsafety = _threadsafety_of(creator)
         if not threadsafety:
             message = "Database module is not thread-safe."
@@ -180,7 +166,7 @@ class PooledDB(CorePooledDB):
         self._maxcached = maxcached
         if threadsafety > 1 and maxshared:
             self._maxshared = maxshared
-            self._shared_cache: list[SharedDBConnection] = []
+            self._shared_cache = []
         else:
             self._maxshared = 0
         self._maxconnections = (
@@ -197,14 +183,16 @@ class PooledDB(CorePooledDB):
     def _begin(self) -> None:
         """Start with nothing open."""
         self._idle_cache = []
-        # Threads that are opening a connection to be shared.
-        self._openers: list[int] = []
+        self._openers = []
         self._lock = PoolLock(self._watch())
         self._notes = _notes.Notes()
         self._connections = 0
 
     def _begin_in_child(self) -> None:
-        """Start anew in the child of a fork. What is open is the parent's, and never closed here."""
+        """Start anew in the child of a fork.
+
+        What is open is the parent's, and never closed here.
+        """
         leak(self._idle_cache)
         if hasattr(self, "_shared_cache"):
             leak(self._shared_cache)
@@ -243,7 +231,7 @@ class PooledDB(CorePooledDB):
             self._setsession,
             self._failures,
             self._ping,
-            True,  # noqa: FBT003  closeable
+            True,
             self._isfatal,
             *self._args,
             **self._kwargs,
@@ -252,8 +240,8 @@ class PooledDB(CorePooledDB):
     def stats(self) -> PoolStats:
         """Return what the pool is like right now, and what it has done so far.
 
-        `max_size` is `maxconnections`, 0 for no limit. Single connections, their checks and leaks are
-        known to a pool whose `pool_options` look after connections; `use_time` to none.
+        `max_size` is `maxconnections`, 0 for no limit. Single connections, their checks and leaks
+        are known to a pool whose `pool_options` look after connections; `use_time` to none.
         """
         return self._notes.stats(self, self._upkeep)
 
@@ -266,23 +254,11 @@ class PooledDB(CorePooledDB):
         self._notes.count_closed("surplus")
         con.close()
 
-    def unshare(self, con: SharedDBConnection) -> None:
-        """Take a share of a connection back; with the last one, the connection itself."""
-        with self._lock:
-            con.unshare()
-            shared = con.shared
-            if not shared:
-                try:
-                    self._shared_cache.remove(con)
-                except ValueError:
-                    # The pool was closed meanwhile, and took the permit that `cache` is about to give back.
-                    self._force_permit()
-            self._lock.notify_all()
-        if not shared:
-            self.cache(con.con)
-
     def close(self) -> None:
-        """Close what is idle or shared. What is lent otherwise is not touched, and the pool goes on."""
+        """Close what is idle or shared.
+
+        What is lent otherwise is not touched, and the pool goes on.
+        """
         if self._upkeep is not None:
             self._upkeep.closing()
         idle = self._idle_cache
@@ -305,174 +281,12 @@ class PooledDB(CorePooledDB):
             self._release_permit()
         self._tell_watchers()
 
-    def _wait_lock(self) -> None:
-        """Wait, with the pool's lock, until something was given back; or raise, if the pool may not block."""
-        if not self._blocking:
-            self._refuse()
-            raise TooManyConnectionsError
-        self._lock.wait()
-
-    def _tell_watchers(self) -> None:
-        """Wake those who wait for the pool's lock to be notified."""
-        try:
-            with self._lock:
-                self._lock.notify_all()
-        except BaseException:  # a signal; they have to be told nevertheless
-            with self._lock:
-                self._lock.notify_all()
-            raise
-
-    def _await_permit(self) -> Place:
-        """Return a permit, though there is none right now."""
-        if self._has_its_own_way():
-            with self._lock:
-                while (place := self._try_permit()) is None:
-                    self._wait_lock()
-            return place
-        self._check_may_wait()
-        started = time.monotonic()
-        with self._notes.waiting():
-            place = wait_in_line(self, self._checked_options.acquire_timeout)
-            if place is None:
-                self._time_out(started)
-        return place
-
-    def _has_its_own_way(self) -> bool:
-        """Tell whether `_wait_lock` is somebody else's, who knows of the pool's lock only."""
-        return getattr(self._wait_lock, "__func__", None) is not _WAIT_LOCK
-
-    def _check_may_wait(self) -> None:
-        """Raise unless one more caller may wait."""
-        if not self._may_wait():
-            self._refuse()
-            raise TooManyConnectionsError
-        limit = self._checked_options.max_waiting
-        waiting = self._tally()["waiting"]
-        if limit is not None and waiting >= limit:
-            self._refuse()
-            message = (
-                f"pool {self._pool_name!r} has {waiting} callers waiting already, and max_waiting={limit}:"
-                " try again later, or raise max_waiting or maxconnections"
-            )
-            raise TooManyWaitersError(message)
-
-    def _may_wait(self) -> bool:
-        return bool(self._blocking) or self._checked_options.acquire_timeout is not None
-
-    def _time_out(self, started: float) -> NoReturn:
-        waited = time.monotonic() - started
-        message = _messages.timed_out(self.stats(), waited, None, limit="maxconnections")
-        raise AcquireTimeoutError(message)
-
     def _count_overflow(self) -> int:
         """Return how many connections there are over `maxcached`, which will not all stay."""
         if not self._maxcached:
             return 0
-        return max(0, self._connections + len(self._idle_cache) - self._maxcached)
-
-    # Sharing
-
-    def _share(self) -> PooledSharedDBConnection:
-        """Lend a connection that others may use, too."""
-        shared, permit = self._find_share()
-        if shared is None:
-            shared = self._open_share(permit)
-        else:
-            self._check_share(shared)
-        try:
-            return PooledSharedDBConnection(self, shared)
-        except BaseException:
-            self.unshare(shared)
-            raise
-
-    def _find_share(self) -> tuple[SharedDBConnection | None, Place | None]:
-        """Return a connection with one share more, or the permit to open one."""
-        me = get_ident()
-        deadline = Deadline(self._checked_options.acquire_timeout)
-        place: Place | None = None
-        try:
-            with self._lock:
-                while True:
-                    opening = len(self._openers) - self._openers.count(me)
-                    room = len(self._shared_cache) + opening < self._maxshared
-                    if not room and place is not None:
-                        place.leave()
-                        place = None
-                    if room:
-                        place = place or self._try_permit()
-                        if place is not None and place.granted:
-                            self._openers.append(me)
-                            return None, place
-                    if (shared := self._least_shared()) is not None:
-                        break
-                    if opening:
-                        self._lock.wait()
-                        continue
-                    if room and place is None:
-                        place = self._join(self._tell_watchers)
-                        if place.granted:
-                            continue
-                    self._wait_for_share(deadline)
-        except BaseException:
-            if place is not None:
-                place.leave()
-            raise
-        if place is not None:
-            place.leave()
-        return shared, None
-
-    def _least_shared(self) -> SharedDBConnection | None:
-        """Take a share of the connection with the fewest, unless all are in transactions."""
-        self._shared_cache.sort()
-        if not self._shared_cache or self._shared_cache[0].con._transaction:
-            return None
-        shared = self._shared_cache.pop(0)
-        shared.share()
-        self._shared_cache.append(shared)
-        return shared
-
-    def _wait_for_share(self, deadline: Deadline) -> None:
-        if self._has_its_own_way() or not self._may_wait():
-            self._wait_lock()
-        elif not self._lock.wait(deadline.left()):
-            self._time_out(deadline.started)
-
-    def _open_share(self, permit: Place) -> SharedDBConnection:
-        """Find or open a connection to be shared."""
-        me = get_ident()
-        try:
-            shared = SharedDBConnection(self._obtain())
-            with self._lock:
-                self._shared_cache.append(shared)
-                permit.take()
-        except BaseException:
-            permit.leave()
-            raise
-        finally:
-            self._openers.remove(me)
-            self._tell_watchers()
-        return shared
-
-    def _check_share(self, shared: SharedDBConnection) -> None:
-        """Check a connection that others are using."""
-        try:
-            shared.con._ping_check()
-        except BaseException:
-            self.unshare(shared)
-            raise
-
-    def _waking(self, end: Callable[..., Any]) -> Callable[..., Any]:
-        """Return what ends a transaction of a shared connection, and tells those who wait to share it."""
-        return partial(self._end_and_wake, end)
-
-    def _end_and_wake(self, end: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return end(*args, **kwargs)
-        finally:
-            self._tell_watchers()
-
-
-_WAIT_LOCK = PooledDB._wait_lock
+        surplus: int = self._connections + len(self._idle_cache) - math.ceil(self._maxcached)
+        return max(0, surplus)
 
 
 def _threadsafety_of(creator: Any) -> Any:
@@ -487,35 +301,3 @@ def _threadsafety_of(creator: Any) -> Any:
         pass
     # A driver without a level is taken to be unsafe, and a function to know what it does.
     return 0 if callable(getattr(creator, "connect", None)) else 1
-
-
-@total_ordering
-class SharedDBConnection:
-    """A connection and how many share it. Those that are not in a transaction, and have few shares, come first."""
-
-    def __init__(self, con: SteadyDBConnection) -> None:
-        self.con = con
-        self.shared = 1
-
-    def __lt__(self, other: SharedDBConnection) -> bool:
-        """Tell which one is to be shared rather."""
-        if self.con._transaction == other.con._transaction:
-            return self.shared < other.shared
-        return not self.con._transaction
-
-    # The order is for choosing only: two connections are never the same.
-    def __eq__(self, other: object) -> bool:
-        """Tell whether this is that very connection."""
-        return self is other
-
-    def __hash__(self) -> int:
-        """Hash the identity."""
-        return id(self)
-
-    def share(self) -> None:
-        """Count one more."""
-        self.shared += 1
-
-    def unshare(self) -> None:
-        """Count one less."""
-        self.shared -= 1
