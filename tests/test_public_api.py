@@ -115,6 +115,8 @@ def read_stub() -> dict[str, str]:
     tree = ast.parse(Path(millpond.__file__).with_name("_core.pyi").read_text("utf-8"))
     found: dict[str, str] = {}
     for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name.startswith("_"):
+            continue  # what classes have in common, in the stub only
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             found[node.name] = ast.get_docstring(node) or ""
         if isinstance(node, ast.ClassDef):

@@ -487,7 +487,7 @@ class CorePooledDB:
     """
 
     def __new__(cls, *_args: object, **_kwargs: object) -> Self: ...
-    def connection(self, shareable: object = True) -> Any:  # noqa: ANN401  one of the proxies
+    def connection(self, shareable: bool = True) -> Any:  # noqa: ANN401  one of the proxies
         """Lend a connection, waiting for one if the pool is at its limit and may block.
 
         Callers are served in the order in which they asked. May be called from any thread; while it

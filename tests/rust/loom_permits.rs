@@ -310,3 +310,40 @@ fn a_release_never_misses_a_watcher() {
         pond.assert_free();
     });
 }
+
+#[test]
+fn what_was_put_aside_before_a_release_that_tells_watchers_is_seen_as_well() {
+    explore(|| {
+        let pond = Pond::new(1, 1);
+        pond.permits.watch();
+        let releaser = spawn(&pond, |pond| {
+            pond.touch();
+            pond.release();
+        });
+        let newcomer = spawn(&pond, |pond| {
+            if pond.permits.try_acquire() {
+                pond.touch();
+                pond.release();
+            }
+        });
+
+        releaser.join().unwrap();
+        newcomer.join().unwrap();
+        pond.assert_free();
+    });
+}
+
+#[test]
+fn a_limit_that_rises_by_two_serves_two_waiters() {
+    explore_up_to(3, || {
+        let pond = Pond::new(1, 1);
+        let waiter = spawn(&pond, Pond::acquire);
+        let owner = spawn(&pond, |pond| pond.settle(pond.permits.set_limit(Some(3))));
+
+        pond.acquire();
+
+        waiter.join().unwrap();
+        owner.join().unwrap();
+        assert_eq!((pond.permits.in_use(), pond.permits.waiting()), (3, 0));
+    });
+}

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from millpond import _lifecycle
 from millpond._core import PooledDedicatedDBConnection, PooledSharedDBConnection, leak
@@ -125,9 +125,9 @@ class PooledDB(Sharing):
 
     pool_options: Mapping[str, Any] | None = None
 
-    _checkedout: ClassVar[Any] = _Figure(lambda pool: pool._connections)
-    _cached: ClassVar[Any] = _Figure(lambda pool: len(pool._idle_cache))
-    _overflow: ClassVar[Any] = _Figure(lambda pool: pool._count_overflow())
+    _checkedout: Any = _Figure(lambda pool: pool._connections)
+    _cached: Any = _Figure(lambda pool: len(pool._idle_cache))
+    _overflow: Any = _Figure(lambda pool: pool._count_overflow())
 
     def __init__(
         self,

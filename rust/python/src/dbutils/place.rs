@@ -86,7 +86,9 @@ impl Place {
         self.seat.load(Acquire) == GRANTED
     }
 
-    /// Take the permit out of the place, for the caller to give back. False when there is none yet.
+    /// Take the permit out of the place, for the caller to give back.
+    ///
+    /// False when there is none yet.
     pub(crate) fn take(&self) -> bool {
         // AcqRel: pairs with whoever granted it.
         self.seat.compare_exchange(GRANTED, GONE, AcqRel, Relaxed).is_ok()
