@@ -125,8 +125,8 @@ class PooledDB(CorePooledDB):
         isfatal: A callable that is given one of the `failures` and tells whether the connection is really
             lost. By default it is.
         *args: Passed to the creator.
-        pool_options: What DBUtils has not; see `millpond.dbutils._options.PoolOptions`. A subclass may
-            have an attribute with this name, of which single options can be replaced here.
+        pool_options: What DBUtils has not; see `millpond.dbutils._options.PoolOptions`. A subclass
+            may have an attribute with this name, of which single options can be replaced here.
         **kwargs: Passed to the creator.
 
     Raises:
@@ -252,8 +252,8 @@ class PooledDB(CorePooledDB):
     def stats(self) -> PoolStats:
         """Return what the pool is like right now, and what it has done so far.
 
-        `max_size` is `maxconnections`, 0 for no limit. Single connections, their checks and leaks are
-        known to a pool whose `pool_options` look after connections; `use_time` to none.
+        `max_size` is `maxconnections`, 0 for no limit. Single connections, their checks and leaks
+        are known to a pool whose `pool_options` look after connections; `use_time` to none.
         """
         return self._notes.stats(self, self._upkeep)
 
@@ -351,8 +351,8 @@ class PooledDB(CorePooledDB):
         if limit is not None and waiting >= limit:
             self._refuse()
             message = (
-                f"pool {self._pool_name!r} has {waiting} callers waiting already, and max_waiting={limit}:"
-                " try again later, or raise max_waiting or maxconnections"
+                f"pool {self._pool_name!r} has {waiting} callers waiting already, and"
+                f" max_waiting={limit}: try again later, or raise max_waiting or maxconnections"
             )
             raise TooManyWaitersError(message)
 
