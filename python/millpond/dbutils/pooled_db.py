@@ -110,8 +110,7 @@ class PooledDB(Sharing):
             lost. By default it is.
         *args: Passed to the creator.
         pool_options: What DBUtils has not; see `millpond.dbutils._options.PoolOptions`. A subclass
-            may
-            have an attribute with this name, of which single options can be replaced here.
+            may have an attribute with this name, of which single options can be replaced here.
         **kwargs: Passed to the creator.
 
     Raises:
