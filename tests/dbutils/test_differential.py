@@ -1,0 +1,49 @@
+"""The same stories told by DBUtils and by millpond: what the driver sees, and what users see.
+
+The stories are made up by hypothesis, from every option of a pool with usual and odd values,
+drivers of all kinds that fail at any call, and everything that can be done with connections and
+cursors. The two agree in each step, except for the differences in `differential/differences.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, settings
+
+from differential.compare import parting, shortest
+from differential.implementations import DBUTILS, MILLPOND
+from differential.player import quick_collections
+from differential.scripts import Script, Subject, scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = int(os.environ.get("MILLPOND_DIFFERENTIAL_EXAMPLES", "100"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collections_are_quick() -> Iterator[None]:
+    with quick_collections():
+        yield
+
+
+@pytest.mark.parametrize("subject", ["PooledDB", "PersistentDB", "SteadyDB"])
+def test_dbutils_and_millpond_tell_the_same_story(subject: Subject) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=os.environ.get("CI") == "true",
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # `shortest` shrinks
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(scripts(subject))
+    def they_agree(script: Script) -> None:
+        found = parting(script, DBUTILS, MILLPOND)
+        if found is not None:
+            assert found.difference, str(shortest(script, DBUTILS, MILLPOND))
+            event(found.difference.id)
+
+    they_agree()
