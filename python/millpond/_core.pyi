@@ -19,7 +19,6 @@ __all__ = [
     "Ticket",
     "exited",
     "fork_generation",
-    "forked",
     "leak",
 ]
 
@@ -321,6 +320,3 @@ def fork_generation() -> int:
     What belongs to an ancestor (an open connection) must not be closed here: closing says farewell
     on a socket that the ancestor is still using.
     """
-
-def forked() -> None:
-    """Note that this process is the child of a fork."""
