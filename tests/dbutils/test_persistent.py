@@ -233,9 +233,8 @@ def test_a_function_whose_connections_are_not_safe_is_refused_when_it_connects(
     def connect() -> Any:
         return database.connect()
 
-    connect.dbapi = database  # type: ignore[attr-defined]
-    persist = PersistentDB(connect)
-    database.threadsafety = 0
+    persist = PersistentDB(connect, failures=fakes.OperationalError)
+    connect.threadsafety = 0  # type: ignore[attr-defined]
 
     with pytest.raises(NotSupportedError):
         persist.connection()

@@ -29,7 +29,7 @@ def register(heir: Heir) -> None:
 
 def _after_fork_in_child() -> None:
     for heir in list(_heirs.values()):
-        heir._begin_in_child()  # noqa: SLF001  which is nobody else's to call
+        heir._begin_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,7 +27,7 @@ class _Seat:
         self.place = place
         self.data: dict[str, Any] = vars(place)
         # Nobody knows when a thread ends that `threading` has not started.
-        foreign = isinstance(threading.current_thread(), threading._DummyThread)  # noqa: SLF001
+        foreign = isinstance(threading.current_thread(), threading._DummyThread)
         self._ends = not foreign
 
     def __del__(self) -> None:

@@ -7,6 +7,7 @@ them tell everything, some nothing; then a connection is asked, once there is on
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ def threadsafety_of(*sources: Any) -> Any:
         except AttributeError:
             continue
     return None
+
+
+def threadsafety_assumed_of(creator: Any) -> Any:
+    """Return the level of thread safety to count on before there is a connection.
+
+    A driver that states none has none. A function may be anything, and is trusted with level 1.
+    """
+    for source in (creator, getattr(creator, "dbapi", None)):
+        with suppress(AttributeError):
+            return source.threadsafety
+    return 0 if callable(getattr(creator, "connect", None)) else 1
 
 
 def failures_of(*sources: Any) -> tuple[type[Exception], ...]:

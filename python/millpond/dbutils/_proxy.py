@@ -18,7 +18,7 @@ class Proxy:
     # threads that close one proxy only one gives the connection back.
     _con: Any = None
 
-    def __init__(self, pool: Any, con: Any) -> None:  # noqa: ANN401  there are several kinds of both
+    def __init__(self, pool: Any, con: Any) -> None:
         self._pool = pool
         self._con = con
         self._generation = _fork.fork_generation()
@@ -38,9 +38,9 @@ class Proxy:
         with suppress(Exception):
             self.close()
 
-    def _give_back(self, connection: Any) -> None:  # noqa: ANN401
+    def _give_back(self, connection: Any) -> None:
         raise NotImplementedError
 
-    def _let_go(self, connection: Any) -> None:  # noqa: ANN401
+    def _let_go(self, connection: Any) -> None:
         """Part with a connection of the parent's pool; that of the child never counted it."""
         _fork.leak(connection)

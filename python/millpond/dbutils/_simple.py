@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class SimpleProxy(Proxy):
     """A connection taken from a simple pool; it has everything that the driver's connection has."""
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  what the connection has
+    def __getattr__(self, name: str) -> Any:
         """Give what the connection has; nothing, when it was closed."""
         return getattr(self._con, name)
 
@@ -42,7 +42,7 @@ class SimplePool:
                 self._add(self._connect())
                 self._missing -= 1
 
-    def _add(self, con: Any) -> None:  # noqa: ANN401  the driver's
+    def _add(self, con: Any) -> None:
         raise NotImplementedError
 
     def _begin_in_child(self) -> None:

@@ -11,18 +11,20 @@ happen. They are closed when their thread ends.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from dbutils.steady_db import SteadyDBConnection, connect
-
+from millpond.dbutils import _provider
 from millpond.dbutils._persistent import PerThread
 from millpond.dbutils._persistent import local as local  # noqa: PLC0414  importable, as in DBUtils
 from millpond.dbutils._version import __version__
+from millpond.dbutils.steady_db import SteadyDBConnection, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = ["NotSupportedError", "PersistentDB", "PersistentDBError"]
+
+_UNSAFE: Final = "Database module is not thread-safe."
 
 
 class PersistentDBError(Exception):
@@ -31,17 +33,6 @@ class PersistentDBError(Exception):
 
 class NotSupportedError(PersistentDBError):
     """The driver can't be used by several threads."""
-
-
-def _threadsafety(creator: Any) -> int | None:  # noqa: ANN401
-    for source in ("threadsafety", "dbapi.threadsafety"):
-        import operator
-
-        try:
-            return operator.attrgetter(source)(creator)
-        except AttributeError:
-            pass
-    return 0 if callable(getattr(creator, "connect", None)) else 1
 
 
 class PersistentDB(PerThread[SteadyDBConnection]):
@@ -71,23 +62,22 @@ class PersistentDB(PerThread[SteadyDBConnection]):
 
     version: ClassVar[str] = __version__
 
-    def __init__(  # noqa: PLR0917  DBUtils' signature
+    def __init__(
         self,
-        creator: Any,  # noqa: ANN401  a module, a class or a function
+        creator: Any,
         maxusage: int | None = None,
         setsession: Iterable[str] | None = None,
         failures: type[Exception] | tuple[type[Exception], ...] | None = None,
-        ping: Any = 1,  # noqa: ANN401
-        closeable: bool = False,  # noqa: FBT001, FBT002
+        ping: Any = 1,
+        closeable: bool = False,
         threadlocal: Callable[[], object] | None = None,
-        isfatal: Callable[[Exception], object] | None = None,
-        *args: Any,  # noqa: ANN401  the driver's
-        **kwargs: Any,  # noqa: ANN401
+        isfatal: Callable[[Any], object] | None = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """Remember how to connect; nothing is opened yet."""
-        if not _threadsafety(creator):
-            message = "Database module is not thread-safe."
-            raise NotSupportedError(message)
+        if not _provider.threadsafety_assumed_of(creator):
+            raise NotSupportedError(_UNSAFE)
         self._creator = creator
         self._maxusage = maxusage
         self._setsession = setsession
@@ -117,7 +107,7 @@ class PersistentDB(PerThread[SteadyDBConnection]):
             **self._kwargs,
         )
 
-    def connection(self, shareable: bool = False) -> SteadyDBConnection:  # noqa: ARG002, FBT001, FBT002
+    def connection(self, shareable: bool = False) -> SteadyDBConnection:  # noqa: ARG002
         """Give the connection of this thread, checked, and open it the first time.
 
         Args:
@@ -131,7 +121,7 @@ class PersistentDB(PerThread[SteadyDBConnection]):
         connection = self._mine()
         if connection is None:
             connection = self._open()
-        connection._ping_check()  # noqa: SLF001
+        connection._ping_check()
         return connection
 
     def dedicated_connection(self) -> SteadyDBConnection:
@@ -141,7 +131,6 @@ class PersistentDB(PerThread[SteadyDBConnection]):
     def _open(self) -> SteadyDBConnection:
         connection = self.steady_connection()
         if not connection.threadsafety():
-            message = "Database module is not thread-safe."
-            raise NotSupportedError(message)
+            raise NotSupportedError(_UNSAFE)
         self._keep(connection)
         return connection

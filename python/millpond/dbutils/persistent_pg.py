@@ -42,10 +42,10 @@ class PersistentPg(PerThread[SteadyPgConnection]):
         self,
         maxusage: int | None = None,
         setsession: Iterable[str] | None = None,
-        closeable: bool = False,  # noqa: FBT001, FBT002
+        closeable: bool = False,
         threadlocal: Callable[[], object] | None = None,
-        *args: Any,  # noqa: ANN401  the driver's
-        **kwargs: Any,  # noqa: ANN401
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """Remember how to connect; nothing is opened yet."""
         self._maxusage = maxusage

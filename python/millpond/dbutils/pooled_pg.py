@@ -83,17 +83,17 @@ class PooledPg:
 
     version: ClassVar[str] = __version__
 
-    def __init__(  # noqa: PLR0917  DBUtils' signature
+    def __init__(
         self,
         mincached: int | None = 0,
         maxcached: int | None = 0,
         maxconnections: int | None = 0,
-        blocking: bool = False,  # noqa: FBT001, FBT002
+        blocking: bool = False,
         maxusage: int | None = None,
         setsession: Iterable[str] | None = None,
         reset: int | None = None,
-        *args: Any,  # noqa: ANN401  the driver's
-        **kwargs: Any,  # noqa: ANN401
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """Open ``mincached`` connections."""
         self._args, self._kwargs = args, kwargs
@@ -120,7 +120,7 @@ class PooledPg:
         return SteadyPgConnection(
             self._maxusage,
             self._setsession,
-            True,  # noqa: FBT003
+            True,
             *self._args,
             **self._kwargs,
         )
@@ -199,7 +199,7 @@ class PooledPg:
     def _clean(self, con: SteadyPgConnection) -> None:
         if self._reset == RESET_COMPLETELY:
             con.reset()
-        elif self._reset == RESET_ALWAYS_ROLLBACK or con._transaction:  # noqa: SLF001
+        elif self._reset == RESET_ALWAYS_ROLLBACK or con._transaction:
             with suppress(Exception):
                 con.rollback()
 
@@ -226,7 +226,7 @@ class PooledPgConnection(Proxy):
         if vars(self).setdefault("_con", connection) is not connection:
             self._pool.cache(connection)  # another thread was faster
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  what the connection has
+    def __getattr__(self, name: str) -> Any:
         """Give what the connection has.
 
         Raises:

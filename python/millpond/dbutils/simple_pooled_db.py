@@ -43,7 +43,7 @@ class PooledDBConnection(SimpleProxy):
 
     _pool: PooledDB
 
-    def _give_back(self, connection: Any) -> None:  # noqa: ANN401  the driver's
+    def _give_back(self, connection: Any) -> None:
         self._pool.returnConnection(connection)
 
 
@@ -70,7 +70,7 @@ class PooledDB(SimplePool):
     #: Give one of the driver's connections back, as closing what `connection` gave does.
     returnConnection: Callable[[Any], None]  # noqa: N815
 
-    def __init__(self, dbapi: Any, maxconnections: int, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, dbapi: Any, maxconnections: int, *args: Any, **kwargs: Any) -> None:
         """Open the connections."""
         try:
             threadsafety = dbapi.threadsafety
@@ -94,7 +94,7 @@ class PooledDB(SimplePool):
             raise NotSupportedError(message)
         self._fill(maxconnections, functools.partial(dbapi.connect, *args, **kwargs))
 
-    def _add(self, con: Any) -> None:  # noqa: ANN401
+    def _add(self, con: Any) -> None:
         self.addConnection(con)
 
     def _begin_in_child(self) -> None:
@@ -110,10 +110,10 @@ class PooledDB(SimplePool):
         self._open_missing()
         return PooledDBConnection(self, self._queue.get())
 
-    def _unthreadsafe_add_connection(self, con: Any) -> None:  # noqa: ANN401
+    def _unthreadsafe_add_connection(self, con: Any) -> None:
         self._queue.put(con)
 
-    def _unthreadsafe_return_connection(self, con: Any) -> None:  # noqa: ANN401
+    def _unthreadsafe_return_connection(self, con: Any) -> None:
         self._unthreadsafe_add_connection(con)
 
     def _begin_ring(self) -> None:
@@ -129,8 +129,8 @@ class PooledDB(SimplePool):
             self._nextConnection = (position + 1) % len(self._connections)
         return PooledDBConnection(self, connection)
 
-    def _threadsafe_add_connection(self, con: Any) -> None:  # noqa: ANN401
+    def _threadsafe_add_connection(self, con: Any) -> None:
         self._connections.append(con)
 
-    def _threadsafe_return_connection(self, con: Any) -> None:  # noqa: ANN401
+    def _threadsafe_return_connection(self, con: Any) -> None:
         """Do nothing: it never left."""

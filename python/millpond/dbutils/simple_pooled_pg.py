@@ -27,7 +27,7 @@ class PooledPgConnection(SimpleProxy):
 
     _pool: PooledPg
 
-    def _give_back(self, connection: Any) -> None:  # noqa: ANN401  the driver's
+    def _give_back(self, connection: Any) -> None:
         self._pool.cache(connection)
 
 
@@ -45,12 +45,12 @@ class PooledPg(SimplePool):
 
     version: ClassVar[str] = __version__
 
-    def __init__(self, maxconnections: int, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, maxconnections: int, *args: Any, **kwargs: Any) -> None:
         """Open the connections."""
         self._queue: Queue[Any] = Queue(maxconnections)
         self._fill(maxconnections, functools.partial(PgConnection, *args, **kwargs))
 
-    def cache(self, con: Any) -> None:  # noqa: ANN401
+    def cache(self, con: Any) -> None:
         """Add a connection, or give one back."""
         self._queue.put(con)
 
@@ -59,7 +59,7 @@ class PooledPg(SimplePool):
         self._open_missing()
         return PooledPgConnection(self, self._queue.get())
 
-    def _add(self, con: Any) -> None:  # noqa: ANN401
+    def _add(self, con: Any) -> None:
         self.cache(con)
 
     def _begin_in_child(self) -> None:

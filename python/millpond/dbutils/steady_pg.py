@@ -74,9 +74,9 @@ class SteadyPgConnection:
         self,
         maxusage: int | None = None,
         setsession: Iterable[str] | None = None,
-        closeable: bool = True,  # noqa: FBT001, FBT002
-        *args: Any,  # noqa: ANN401  the driver's
-        **kwargs: Any,  # noqa: ANN401
+        closeable: bool = True,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         """Connect, and prepare the session."""
         self._maxusage = _checked(maxusage)
@@ -143,7 +143,7 @@ class SteadyPgConnection:
                 with suppress(Exception):
                     self.rollback()
 
-    def begin(self, sql: str | None = None) -> Any:  # noqa: ANN401
+    def begin(self, sql: str | None = None) -> Any:
         """Begin a transaction: until it ends, the connection is not replaced.
 
         Args:
@@ -153,19 +153,19 @@ class SteadyPgConnection:
         self._transaction = True
         return _run(connection, "begin", sql)
 
-    def end(self, sql: str | None = None) -> Any:  # noqa: ANN401
+    def end(self, sql: str | None = None) -> Any:
         """Commit the transaction."""
         return self._finish("end", sql)
 
-    def commit(self, sql: str | None = None) -> Any:  # noqa: ANN401
+    def commit(self, sql: str | None = None) -> Any:
         """Commit the transaction."""
         return self._finish("commit", sql)
 
-    def rollback(self, sql: str | None = None) -> Any:  # noqa: ANN401
+    def rollback(self, sql: str | None = None) -> Any:
         """Roll the transaction back."""
         return self._finish("rollback", sql)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:
         """Give what the connection has, made tough if it sends a query."""
         if not self._con:
             raise InvalidConnectionError
@@ -202,7 +202,7 @@ class SteadyPgConnection:
         self._transaction = False
         self._closed = True
 
-    def _own(self) -> Any:  # noqa: ANN401
+    def _own(self) -> Any:
         """Give the connection: a new one, if ours is one of the parent of a fork."""
         if self._disown():
             self._open()
@@ -217,13 +217,13 @@ class SteadyPgConnection:
         self._closed = True
         return True
 
-    def _finish(self, verb: str, sql: str | None) -> Any:  # noqa: ANN401
+    def _finish(self, verb: str, sql: str | None) -> Any:
         connection = self._own()
         self._transaction = False
         return _run(connection, verb, sql)
 
     def _get_tough_method(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def tough_method(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        def tough_method(*args: Any, **kwargs: Any) -> Any:
             transaction = self._transaction
             if not (transaction or self._is_fit()):
                 self.reset()
@@ -253,7 +253,7 @@ class SteadyPgConnection:
         return not worn and self._is_alive()
 
 
-def _checked(maxusage: Any) -> int:  # noqa: ANN401  it may be anything
+def _checked(maxusage: Any) -> int:
     if maxusage is None:
         return 0
     if isinstance(maxusage, int):
@@ -262,7 +262,7 @@ def _checked(maxusage: Any) -> int:  # noqa: ANN401  it may be anything
     raise TypeError(message)
 
 
-def _run(connection: Any, verb: str, sql: str | None) -> Any:  # noqa: ANN401
+def _run(connection: Any, verb: str, sql: str | None) -> Any:
     """Call the connection's method of that name; query, if it has none."""
     try:
         method = getattr(connection, verb)
