@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
@@ -61,7 +61,10 @@ class FakeDB:
     def query(self, command: str, *parameters: Any) -> str:
         """Note the query; fail if the connection is lost, or was told to."""
         if self.failures:
-            raise self.failures.pop(0)
+            error = self.failures.pop(0)
+            if isinstance(error, InternalError):
+                self.lose()
+            raise error
         if self.db is None or not self.db.status:
             raise InternalError(command)
         self.log.append(command)

@@ -46,7 +46,11 @@ def test_a_thread_always_gets_its_own_connection(database: Driver) -> None:
     persist = PersistentDB(database)
 
     def work(_: int) -> tuple[Any, Any, Any]:
-        return persist.connection(), persist.connection(True), persist.dedicated_connection()
+        return (
+            persist.connection(),
+            persist.connection(shareable=True),
+            persist.dedicated_connection(),
+        )
 
     served = together(8, work)
 
@@ -97,28 +101,25 @@ def test_the_end_of_another_thread_leaves_this_ones_connection_alone(database: D
     assert raw(persist) is mine
 
 
-def test_the_connections_of_a_generator_that_goes_are_closed(database: Driver) -> None:
-    persist = PersistentDB(database)
-    go = threading.Event()
-    connected = threading.Event()
+def test_with_the_generator_go_the_connections_of_threads_that_still_run(database: Driver) -> None:
+    holder = [PersistentDB(database)]
+    connected, end = threading.Event(), threading.Event()
 
     def work() -> None:
-        raw(persist)
+        raw(holder[0])
         connected.set()
-        go.wait(10)
+        end.wait(10)
 
     running = in_thread(work)
-    connected.wait(10)
-    raw(persist)
+    assert connected.wait(10)
+    raw(holder[0])
     assert len(database.open_connections) == 2
-    running._call = lambda: None  # the last reference of the thread to its generator
-    del work, persist
-    go.set()
-    running.result()
-    running.thread.join()
-    gc.collect()
 
+    holder.clear()
+    gc.collect()
     assert database.open_connections == []
+    end.set()
+    running.result()
 
 
 def test_what_is_done_to_the_thread_local_object_counts(database: Driver) -> None:
@@ -223,7 +224,7 @@ def test_a_driver_whose_threads_may_not_share_it_is_refused(
 ) -> None:
     database.threadsafety = level
 
-    with pytest.raises(NotSupportedError, match="^Database module is not thread-safe.$"):
+    with pytest.raises(NotSupportedError, match=r"^Database module is not thread-safe\.$"):
         PersistentDB(database)
 
 
