@@ -10,7 +10,17 @@ from typing import Any, Final, Generic, Literal, final
 
 from typing_extensions import TypeVar, disjoint_base
 
-__all__ = ["MAX_SIZE", "CorePool", "Job", "Lease", "ManualClock", "Ticket", "exited", "leak"]
+__all__ = [
+    "MAX_SIZE",
+    "CorePool",
+    "Job",
+    "Lease",
+    "ManualClock",
+    "Ticket",
+    "exited",
+    "fork_generation",
+    "leak",
+]
 
 _C = TypeVar("_C", default=Any)
 _C_co = TypeVar("_C_co", default=Any, covariant=True)
@@ -303,3 +313,10 @@ def exited() -> None:
 
 def leak(object: object) -> None:  # noqa: A002
     """Keep an object for ever: after a fork, what belongs to the parent is never finalized."""
+
+def fork_generation() -> int:
+    """Return how many forks lie between the process that imported the module and this one.
+
+    What belongs to an ancestor (an open connection) must not be closed here: closing says farewell
+    on a socket that the ancestor is still using.
+    """

@@ -12,6 +12,7 @@
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
 //! | `field.rs` | a reference that any thread may set |
+//! | `fork.rs` | whose connections are these |
 //! | `dbutils/` | base classes for `millpond.dbutils` |
 //! | `snapshot.rs` | what statistics are made of |
 //!
@@ -27,6 +28,7 @@ mod clock;
 mod connection;
 mod dbutils;
 mod field;
+mod fork;
 mod hot;
 mod inner;
 mod job;
@@ -77,6 +79,7 @@ fn refuse_subinterpreter() -> PyResult<()> {
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;
+    fork::watch()?;
     module.add_class::<pool::CorePool>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<job::Job>()?;
@@ -84,6 +87,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<clock::ManualClock>()?;
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;
+    module.add_function(wrap_pyfunction!(fork::fork_generation, module)?)?;
     module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
     dbutils::install(module)?;
     hot::install(module.py())

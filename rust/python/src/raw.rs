@@ -83,11 +83,17 @@ impl<const N: usize> Methods<N> {
         Self(UnsafeCell::new(definitions))
     }
 
+    /// One of the definitions, for an object that is made of it.
+    pub(crate) fn definition(&'static self, index: usize) -> *mut PyMethodDef {
+        assert!(index < N, "there are {N} definitions");
+        self.0.get().cast::<PyMethodDef>().wrapping_add(index)
+    }
+
     /// Puts the functions into the class.
     pub(crate) fn install(&'static self, class: &Bound<'_, PyType>) -> PyResult<()> {
         for index in 0..N {
-            let definition = self.0.get().cast::<PyMethodDef>().wrapping_add(index);
-            // SAFETY: `index` is below N, so this points into the static array, which lives for ever.
+            let definition = self.definition(index);
+            // SAFETY: points into the static array, which lives for ever.
             let name = unsafe { (*definition).ml_name };
             // SAFETY: the names in it are C string literals.
             let name = unsafe { CStr::from_ptr(name) };

@@ -7,10 +7,21 @@
 //! | `proxy.rs` | what `PooledDB.connection()` returns |
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
 //! | `cursor.rs` | `CoreCursor`: its cursor |
+//! | `statement.rs` | `execute` and its kin on that cursor |
+//! | `forward.rs` | attributes of that cursor that are the driver's |
+//! | `call.rs` | calling Python methods from C functions |
+
+mod call;
+mod cursor;
+mod forward;
+mod statement;
+mod steady;
 
 use pyo3::prelude::*;
 
 /// Adds the classes to the module.
-pub(crate) fn install(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    call::prepare(module.py())?;
+    steady::add(module)?;
+    cursor::add(module)
 }

@@ -1,0 +1,438 @@
+//! `CoreCursor`: what `SteadyDBCursor` extends. What it knows, how it ends, and what it forwards.
+
+use std::ffi::{c_int, CStr};
+use std::ptr::null_mut;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32};
+
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::ffi::{self, PyMethodDef, PyObject};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use super::call::{call, done, forgive, names};
+use super::forward;
+use super::statement::tough_method;
+use super::steady::unset;
+use crate::field::Field;
+use crate::fork;
+use crate::raw::{none, receiver, slowly, Methods};
+
+/// What a steady cursor knows; `millpond.dbutils.steady_db.SteadyDBCursor` extends it.
+///
+/// All atomics are relaxed: each is a flag or a number by itself.
+#[pyclass(frozen, subclass, module = "millpond._core")]
+#[derive(Debug)]
+pub(crate) struct CoreCursor {
+    con: Field,
+    /// The driver's cursor.
+    cursor: Field,
+    args: Field,
+    kwargs: Field,
+    inputsizes: Field,
+    outputsizes: Field,
+    /// There may be sizes that wait for the next statement.
+    sized: AtomicBool,
+    closed: AtomicBool,
+    no_failover: AtomicI64,
+    /// The class does not say by itself how attributes and tough methods are made.
+    plain: AtomicBool,
+    /// The fork generation in which the driver's cursor was put here.
+    opened_in: AtomicU32,
+}
+
+impl CoreCursor {
+    /// The driver's cursor: a new reference. `None` stands in for one that is missing.
+    ///
+    /// # Safety
+    /// The thread is attached.
+    #[inline]
+    pub(crate) unsafe fn raw(&self) -> *mut PyObject {
+        // SAFETY: passed on to the caller.
+        let cursor = unsafe { self.cursor.get_raw() };
+        if cursor.is_null() {
+            none()
+        } else {
+            cursor
+        }
+    }
+
+    /// The driver's cursor, a new reference, or null with the error set if it is missing or false.
+    ///
+    /// # Safety
+    /// `object` is this cursor, and the thread is attached.
+    #[inline]
+    pub(crate) unsafe fn valid(&self, object: *mut PyObject) -> *mut PyObject {
+        // SAFETY: passed on to the caller.
+        let raw = unsafe { self.raw() };
+        // SAFETY: our reference.
+        let truth = unsafe { ffi::PyObject_IsTrue(raw) };
+        if truth > 0 {
+            return raw;
+        }
+        // SAFETY: our reference.
+        unsafe { ffi::Py_DecRef(raw) };
+        if truth == 0 {
+            slowly(|py| {
+                // SAFETY: alive during the call.
+                let cursor = unsafe { Bound::from_borrowed_ptr(py, object) };
+                cursor.call_method0(intern!(py, "_raise_invalid")).map(Bound::into_ptr)
+            });
+        }
+        null_mut()
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn has_sizes(&self) -> bool {
+        self.sized.load(Relaxed)
+    }
+
+    /// The steady connection, or what stands in for it: a new reference, or null.
+    ///
+    /// # Safety
+    /// The thread is attached.
+    #[inline]
+    pub(crate) unsafe fn connection(&self) -> *mut PyObject {
+        // SAFETY: passed on to the caller.
+        unsafe { self.con.get_raw() }
+    }
+
+    /// A field that is a container from the first look on.
+    fn container<'py, T>(
+        field: &Field,
+        py: Python<'py>,
+        new: impl FnOnce() -> Bound<'py, T>,
+    ) -> Bound<'py, PyAny> {
+        field.get(py).unwrap_or_else(|| {
+            let container = new().into_any();
+            field.set(py, Some(container.clone().unbind()));
+            container
+        })
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.opened_in.load(Relaxed) != fork::generation()
+    }
+
+    fn adopt(&self, py: Python<'_>, cursor: Py<PyAny>) {
+        self.opened_in.store(fork::generation(), Relaxed);
+        self.cursor.set(py, Some(cursor));
+    }
+
+    /// Whether instances of a class may take the shortcuts of `forward.rs`.
+    fn is_plain_class(class: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = class.py();
+        let base = py.get_type::<Self>();
+        for name in [intern!(py, "__getattr__"), intern!(py, "_get_tough_method")] {
+            if !class.getattr(name)?.is(&base.getattr(name)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+unsafe extern "C" fn close(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by the interpreter as a method of CoreCursor.
+    let cursor = unsafe { receiver::<CoreCursor>(slf) }.get();
+    if cursor.closed.load(Relaxed) {
+        return none();
+    }
+    // SAFETY: attached.
+    let raw = unsafe { cursor.raw() };
+    if cursor.is_inherited() {
+        // The cursor belongs to an ancestor of this process: never to be finalized, our reference
+        // stays.
+        cursor.closed.store(true, Relaxed);
+        return none();
+    }
+    // SAFETY: we own a reference to it.
+    let result = unsafe { call(raw, names().close.as_ptr()) };
+    // SAFETY: our reference. Should it be the last, finalizers keep an error that is set.
+    unsafe { ffi::Py_DecRef(raw) };
+    // SAFETY: our reference, or null; in that case an error is set.
+    if !unsafe { done(result) || forgive() } {
+        return null_mut();
+    }
+    cursor.closed.store(true, Relaxed);
+    none()
+}
+
+unsafe extern "C" fn finalize(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by the interpreter as a method of CoreCursor.
+    let cursor = unsafe { receiver::<CoreCursor>(slf) }.get();
+    // SAFETY: attached, and alive during the call.
+    let result = unsafe { call(slf, names().close.as_ptr()) };
+    // SAFETY: our reference, or null.
+    if !unsafe { done(result) } {
+        // SAFETY: attached. Nobody could catch the error.
+        unsafe { ffi::PyErr_Clear() };
+    }
+    if cursor.is_inherited() {
+        // Closed before or not: the ancestor's. This reference stays for ever.
+        // SAFETY: attached.
+        let _ = unsafe { cursor.raw() };
+    }
+    none()
+}
+
+unsafe extern "C" fn get_attribute(slf: *mut PyObject, name: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by the interpreter as a method of CoreCursor.
+    let cursor = unsafe { receiver::<CoreCursor>(slf) };
+    // SAFETY: the receiver is the object.
+    let raw = unsafe { cursor.get().valid(slf) };
+    if raw.is_null() {
+        return raw;
+    }
+    let attribute = slowly(|py| {
+        // SAFETY: alive during the call.
+        let name = unsafe { Bound::from_borrowed_ptr(py, name) };
+        let text = name.cast::<PyString>()?.to_cow()?;
+        if text.starts_with("execute") || text.starts_with("call") {
+            let tough = cursor.call_method1(intern!(py, "_get_tough_method"), (&name,))?;
+            return Ok(tough.into_ptr());
+        }
+        // SAFETY: we own a reference to it.
+        unsafe { Bound::from_borrowed_ptr(py, raw) }
+            .getattr(name.cast::<PyString>()?)
+            .map(Bound::into_ptr)
+    });
+    // SAFETY: our reference. Should it be the last, finalizers keep an error that is set.
+    unsafe { ffi::Py_DecRef(raw) };
+    attribute
+}
+
+unsafe extern "C" fn get_tough_method(slf: *mut PyObject, name: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by the interpreter as a method of CoreCursor.
+    let cursor = unsafe { receiver::<CoreCursor>(slf) };
+    slowly(|py| {
+        // SAFETY: alive during the call.
+        let name = unsafe { Bound::from_borrowed_ptr(py, name) };
+        tough_method(&cursor, &name).map(Py::into_ptr)
+    })
+}
+
+const fn method(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+    flags: c_int,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+static METHODS: Methods<4> = Methods::new([
+    method(
+        c"close",
+        c"close($self, /)\n--\n\nClose the cursor. Another time does nothing.",
+        close,
+        ffi::METH_NOARGS,
+    ),
+    method(
+        c"__del__",
+        c"__del__($self, /)\n--\n\nClose the cursor.",
+        finalize,
+        ffi::METH_NOARGS,
+    ),
+    method(
+        c"__getattr__",
+        c"__getattr__($self, name, /)\n--\n\nReturn a tough method, or an attribute of the driver's cursor.",
+        get_attribute,
+        ffi::METH_O,
+    ),
+    method(
+        c"_get_tough_method",
+        c"_get_tough_method($self, name, /)\n--\n\nReturn a method of the driver's cursor that survives the loss of the connection.",
+        get_tough_method,
+        ffi::METH_O,
+    ),
+]);
+
+/// Adds the class to the module, with its functions and descriptors.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<CoreCursor>()?;
+    METHODS.install(&module.py().get_type::<CoreCursor>())?;
+    forward::install(module.py())
+}
+
+#[pymethods]
+impl CoreCursor {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        let [con, cursor, args, kwargs, inputsizes, outputsizes] =
+            [(); 6].map(|()| Field::new(None));
+        Self {
+            con,
+            cursor,
+            args,
+            kwargs,
+            inputsizes,
+            outputsizes,
+            sized: AtomicBool::new(false),
+            closed: AtomicBool::new(true),
+            no_failover: AtomicI64::new(0),
+            plain: AtomicBool::new(false),
+            opened_in: AtomicU32::new(fork::generation()),
+        }
+    }
+
+    /// Create a cursor on a steady connection.
+    #[pyo3(signature = (con, *args, **kwargs))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        con: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        this.cursor.set(py, Some(py.None()));
+        this.closed.store(true, Relaxed);
+        this.no_failover.store(0, Relaxed);
+        this.con.set(py, Some(con.clone().unbind()));
+        this.args.set(py, Some(args.clone().into_any().unbind()));
+        this.kwargs.set(py, kwargs.map(|kwargs| kwargs.clone().into_any().unbind()));
+        this._clearsizes(py);
+        this.plain.store(Self::is_plain_class(&slf.get_type())?, Relaxed);
+        let opened =
+            con.getattr(names().open_cursor.bind(py)).and_then(|open| open.call(args, kwargs));
+        let cursor = opened.map_err(|error| Self::not_steady(con, error))?;
+        this.adopt(py, cursor.unbind());
+        this.closed.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Forget the sizes for the next statement.
+    fn _clearsizes(&self, py: Python<'_>) {
+        self.inputsizes.set(py, None);
+        self.outputsizes.set(py, None);
+        self.sized.store(false, Relaxed);
+    }
+
+    #[getter]
+    fn _con<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.con.get(py).ok_or_else(|| unset("_con"))
+    }
+
+    #[setter(_con)]
+    fn set_con(&self, py: Python<'_>, con: Py<PyAny>) {
+        self.con.set(py, Some(con));
+    }
+
+    #[getter]
+    fn _cursor<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.cursor.get(py).ok_or_else(|| unset("_cursor"))
+    }
+
+    #[setter(_cursor)]
+    fn set_cursor(&self, py: Python<'_>, cursor: Py<PyAny>) {
+        self.adopt(py, cursor);
+    }
+
+    #[getter]
+    fn _args<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        Self::container(&self.args, py, || PyTuple::empty(py))
+    }
+
+    #[setter(_args)]
+    fn set_args(&self, py: Python<'_>, args: Py<PyAny>) {
+        self.args.set(py, Some(args));
+    }
+
+    #[getter]
+    fn _kwargs<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        Self::container(&self.kwargs, py, || PyDict::new(py))
+    }
+
+    #[setter(_kwargs)]
+    fn set_kwargs(&self, py: Python<'_>, kwargs: Py<PyAny>) {
+        self.kwargs.set(py, Some(kwargs));
+    }
+
+    #[getter]
+    fn _inputsizes<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.sized.store(true, Relaxed);
+        Self::container(&self.inputsizes, py, || PyList::empty(py))
+    }
+
+    #[setter(_inputsizes)]
+    fn set_inputsizes(&self, py: Python<'_>, sizes: Py<PyAny>) {
+        self.inputsizes.set(py, Some(sizes));
+        self.sized.store(true, Relaxed);
+    }
+
+    #[getter]
+    fn _outputsizes<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.sized.store(true, Relaxed);
+        Self::container(&self.outputsizes, py, || PyDict::new(py))
+    }
+
+    #[setter(_outputsizes)]
+    fn set_outputsizes(&self, py: Python<'_>, sizes: Py<PyAny>) {
+        self.outputsizes.set(py, Some(sizes));
+        self.sized.store(true, Relaxed);
+    }
+
+    #[getter]
+    fn _closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    #[setter(_closed)]
+    fn set_closed(&self, closed: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.closed.store(closed.is_truthy()?, Relaxed);
+        Ok(())
+    }
+
+    #[getter]
+    fn _no_failover(&self) -> i64 {
+        self.no_failover.load(Relaxed)
+    }
+
+    #[setter(_no_failover)]
+    fn set_no_failover(&self, depth: i64) {
+        self.no_failover.store(depth, Relaxed);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.fields().into_iter().try_for_each(|field| field.traverse(&visit))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        for field in self.fields() {
+            field.set(py, None);
+        }
+    }
+}
+
+impl CoreCursor {
+    fn fields(&self) -> [&Field; 6] {
+        [&self.con, &self.cursor, &self.args, &self.kwargs, &self.inputsizes, &self.outputsizes]
+    }
+
+    /// What making a cursor on an object raises that has no `_cursor`.
+    fn not_steady(con: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+        let py = con.py();
+        if !error.is_instance_of::<PyAttributeError>(py) {
+            return error;
+        }
+        let refusal = match con.repr() {
+            Ok(con) => PyTypeError::new_err(format!("{con} is not a SteadyDBConnection.")),
+            Err(error) => return error,
+        };
+        refusal.set_cause(py, Some(error));
+        refusal
+    }
+}
