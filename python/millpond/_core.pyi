@@ -6,13 +6,15 @@ docstring. stubtest compares the signatures, and `tests/test_public_api.py` thes
 
 from collections.abc import Callable, Mapping
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, final
+from typing import Any, Final, Generic, Literal, Self, final
 
 from typing_extensions import TypeVar, disjoint_base
 
 __all__ = [
     "MAX_SIZE",
+    "CoreCursor",
     "CorePool",
+    "CoreSteady",
     "Job",
     "Lease",
     "ManualClock",
@@ -307,6 +309,121 @@ class ManualClock:
 
     def now(self) -> float:
         """Return the time in seconds, of no particular origin."""
+
+@disjoint_base
+class CoreSteady:
+    """What a steady connection knows; `millpond.dbutils.steady_db.SteadyDBConnection` extends it.
+
+    When something goes wrong, methods of the subclass go on: `_check_alive`, `_reopen_after`,
+    `_reopen_cursor`, `_threadsafety_unknown`.
+    """
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self: ...
+    def begin(self, *args: object, **kwargs: object) -> None:
+        """Mark the beginning of a transaction, and tell the driver if it has ``begin()``.
+
+        Until `commit` or `rollback` nothing is repeated, since what came before would be lost. The
+        arguments are the driver's.
+        """
+
+    def commit(self) -> None:
+        """Commit the transaction.
+
+        Raises:
+            Exception: What the driver raised. If that means that the connection is lost, it was
+                replaced.
+        """
+
+    def rollback(self) -> None:
+        """Roll the transaction back.
+
+        Raises:
+            Exception: What the driver raised. If that means that the connection is lost, it was
+                replaced.
+        """
+
+    def __del__(self) -> None:
+        """Close the connection."""
+
+    def threadsafety(self) -> Any:  # noqa: ANN401  an integer, unless the driver says otherwise
+        """Return the driver's level of thread safety.
+
+        Raises:
+            AttributeError: It could not be found out.
+        """
+
+    _con: Any
+    _failures: Any
+    _threadsafety: Any
+    _transaction: bool
+    _closed: bool
+    _usage: int
+    _maxusage: int
+    _ping: int
+    @property
+    def _inherited(self) -> bool: ...
+    def _ping_check(self, ping: int = 1, reconnect: bool = True) -> Any: ...  # noqa: ANN401
+    def _reset(self, force: object = False) -> None: ...
+    def _cursor(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: ANN401
+    def _store(self, con: Any) -> None: ...  # noqa: ANN401
+    def _count_use(self) -> None: ...
+
+@disjoint_base
+class CoreCursor:
+    """What a steady cursor knows; `millpond.dbutils.steady_db.SteadyDBCursor` extends it.
+
+    When something goes wrong, methods of the subclass go on: `_retry_statement`, `_run_statement`,
+    `_raise_invalid`.
+    """
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self: ...
+    def __init__(self, con: Any, *args: Any, **kwargs: Any) -> None: ...  # noqa: ANN401
+    def __getattr__(self, name: str, /) -> Any:  # noqa: ANN401
+        """Return a tough method, or an attribute of the driver's cursor.
+
+        Raises:
+            InvalidCursorError: There is no cursor of the driver's.
+            AttributeError: It has no such attribute.
+        """
+
+    def __del__(self) -> None:
+        """Close the cursor."""
+
+    def close(self) -> None:
+        """Close the cursor. Another time does nothing.
+
+        Errors of the driver's are ignored. A cursor that is used afterwards may reopen itself.
+        """
+
+    # The driver's, as far as its cursor has them.
+    arraysize: Any
+    connection: Any
+    description: Any
+    lastrowid: Any
+    messages: Any
+    rowcount: Any
+    rownumber: Any
+    statusmessage: Any
+    callproc: Callable[..., Any]
+    execute: Callable[..., Any]
+    executemany: Callable[..., Any]
+    fetchall: Callable[..., Any]
+    fetchmany: Callable[..., Any]
+    fetchone: Callable[..., Any]
+    mogrify: Callable[..., Any]
+    nextset: Callable[..., Any]
+    scroll: Callable[..., Any]
+
+    _con: Any
+    _cursor: Any
+    _args: Any
+    _kwargs: Any
+    _inputsizes: Any
+    _outputsizes: Any
+    _closed: bool
+    _no_failover: int
+    def _clearsizes(self) -> None: ...
+    def _get_tough_method(self, name: str, /) -> Callable[..., Any]: ...
 
 def exited() -> None:
     """Note that the exit handlers ran: from now on no pool calls into Python."""

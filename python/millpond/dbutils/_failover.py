@@ -1,8 +1,8 @@
 """What happens when a statement, or the making of a cursor, fails on a steady connection.
 
 A failed statement has two more attempts: on a new cursor of the same connection, then on a new
-connection. In a transaction it has none, since what came before it is lost: the connection is replaced, so
-that the next transaction finds one that works, and the error is the application's.
+connection. In a transaction it has none, since what came before it is lost: the connection is
+replaced, so that the next transaction finds one that works, and the error is the application's.
 
 The first attempt is made in Rust; see ``rust/python/src/dbutils/statement.py``.
 """
@@ -58,9 +58,7 @@ def run(statement: Statement) -> Any:
     return result
 
 
-def retry(
-    statement: Statement, con: Any, *, transaction: bool, error: BaseException | None
-) -> Any:
+def retry(statement: Statement, con: Any, *, transaction: bool, error: BaseException | None) -> Any:
     """Make the second and the third attempt; without an error, the connection is overused."""
     try:
         raise con._failure if error is None else error

@@ -1,7 +1,7 @@
 """What can be learnt about a driver from whatever was passed as the creator of connections.
 
-The creator is a DB-API 2 module, or a function that connects, or an object that leads to either. Some of
-them tell everything, some nothing; then a connection is asked, once there is one.
+The creator is a DB-API 2 module, or a function that connects, or an object that leads to either.
+Some of them tell everything, some nothing; then a connection is asked, once there is one.
 """
 
 from __future__ import annotations
@@ -30,16 +30,12 @@ def connector_of(creator: Any) -> tuple[Any, Any]:
 
 
 def _module_behind(connect: Any) -> Any:
-    """Return the module whose ``connect`` this function is, or what the function says is its module."""
+    """Return the module that the function names, or the one whose ``connect`` it is."""
     try:
         return connect.dbapi
     except AttributeError:
-        pass
-    try:
-        module = sys.modules[connect.__module__]
-        return module if module.connect == connect else None
-    except (AttributeError, KeyError):
-        return None
+        module = sys.modules.get(getattr(connect, "__module__", None))  # type: ignore[arg-type]
+        return module if leads_to(module, connect) else None
 
 
 def leads_to(dbapi: Any, connect: Any) -> bool:
@@ -52,12 +48,8 @@ def leads_to(dbapi: Any, connect: Any) -> bool:
 
 def module_of(con: Any) -> Any:
     """Return the module of a connection, by its class or by its errors, or ``None``."""
-    for named in (lambda: con.__module__, lambda: con.OperationalError.__module__):
-        try:
-            name = named()
-        except AttributeError:
-            continue
-        for module in _packages(name):
+    for source in (con, getattr(con, "OperationalError", None)):
+        for module in _packages(getattr(source, "__module__", None)):
             if callable(getattr(module, "connect", None)):
                 return module
     return None

@@ -72,10 +72,11 @@ impl Field {
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         // Nobody is stopped while it holds the lock; if that were wrong, the object would live on.
         let Some(place) = self.0.try_lock() else { return Ok(()) };
+        // SAFETY: the garbage collector runs in a thread that is attached.
+        let py = unsafe { Python::assume_attached() };
         // SAFETY: only looked at, and never dropped: the count stays the field's.
-        let object = std::mem::ManuallyDrop::new(unsafe {
-            Py::<PyAny>::from_owned_ptr_or_opt(Python::assume_attached(), place.0)
-        });
+        let object = unsafe { Bound::<PyAny>::from_owned_ptr_or_opt(py, place.0) };
+        let object = std::mem::ManuallyDrop::new(object.map(Bound::unbind));
         visit.call(&*object)
     }
 }

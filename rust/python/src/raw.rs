@@ -72,6 +72,29 @@ pub(crate) const fn keywords(
     }
 }
 
+/// A function without arguments.
+pub(crate) const fn plain(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// A function of one positional argument.
+pub(crate) const fn unary(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyMethodDef {
+    PyMethodDef { ml_flags: ffi::METH_O, ..plain(name, doc, function) }
+}
+
 /// Method definitions of one class, which the interpreter keeps pointers to for ever.
 pub(crate) struct Methods<const N: usize>(UnsafeCell<[PyMethodDef; N]>);
 

@@ -17,6 +17,7 @@ pub(crate) struct Names {
     pub(crate) begin: Py<PyString>,
     pub(crate) callproc: Py<PyString>,
     pub(crate) close: Py<PyString>,
+    pub(crate) close_steady: Py<PyString>,
     pub(crate) commit: Py<PyString>,
     pub(crate) cursor: Py<PyString>,
     pub(crate) execute: Py<PyString>,
@@ -49,6 +50,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
         begin: text("begin"),
         callproc: text("callproc"),
         close: text("close"),
+        close_steady: text("_close"),
         commit: text("commit"),
         cursor: text("cursor"),
         execute: text("execute"),
@@ -92,6 +94,43 @@ pub(crate) unsafe fn call_with(
     unsafe { ffi::PyObject_CallMethodObjArgs(object, name, argument, end) }
 }
 
+/// Calls `object.name()` for what it does. False when it failed, so that an error is set.
+///
+/// # Safety
+/// The objects are alive during the call, and the thread is attached.
+#[inline]
+pub(crate) unsafe fn perform(object: *mut PyObject, name: *mut PyObject) -> bool {
+    // SAFETY: passed on to the caller.
+    let result = unsafe { call(object, name) };
+    // SAFETY: our reference, or null.
+    unsafe { done(result) }
+}
+
+/// The same, where an `Exception` is no failure, but a `BaseException` is.
+///
+/// # Safety
+/// The objects are alive during the call, and the thread is attached.
+#[inline]
+pub(crate) unsafe fn try_to(object: *mut PyObject, name: *mut PyObject) -> bool {
+    // SAFETY: passed on to the caller.
+    let performed = unsafe { perform(object, name) };
+    // SAFETY: an error is set when it is asked.
+    performed || unsafe { forgive() }
+}
+
+/// Does what a finalizer has to do by a method of its object. Nobody could catch an error.
+///
+/// # Safety
+/// The objects are alive during the call, and the thread is attached.
+pub(crate) unsafe fn finalize_by(object: *mut PyObject, name: *mut PyObject) {
+    // SAFETY: passed on to the caller.
+    let performed = unsafe { perform(object, name) };
+    if !performed {
+        // SAFETY: attached.
+        unsafe { ffi::PyErr_Clear() };
+    }
+}
+
 /// Drops the result of a call. False when it was null, so that an error is set.
 ///
 /// # Safety
@@ -107,7 +146,7 @@ pub(crate) unsafe fn done(result: *mut PyObject) -> bool {
 ///
 /// # Safety
 /// The thread is attached, and an error is set.
-pub(crate) unsafe fn forgive() -> bool {
+unsafe fn forgive() -> bool {
     // SAFETY: set when the interpreter starts, and never again.
     let class = unsafe { ffi::PyExc_Exception };
     // SAFETY: passed on to the caller.
@@ -180,8 +219,20 @@ impl Arguments {
         if index >= self.positional {
             return null_mut();
         }
-        // SAFETY: within the interpreter's vector.
-        unsafe { *self.values.add(index) }
+        // SAFETY: below the number of values.
+        unsafe { self.value(index) }
+    }
+
+    /// A borrowed value of the vector.
+    ///
+    /// # Safety
+    /// The index is below the number of positional arguments and names.
+    #[inline]
+    unsafe fn value(self, index: usize) -> *mut PyObject {
+        // SAFETY: within the interpreter's vector, as the caller says.
+        let value = unsafe { self.values.add(index) };
+        // SAFETY: as above; the interpreter filled it.
+        unsafe { *value }
     }
 
     #[cold]
@@ -198,8 +249,12 @@ impl Arguments {
 
     /// What a Python function with `args` and `kwargs` would be given.
     pub(crate) fn pack(self, py: Python<'_>) -> PyResult<(Bound<'_, PyTuple>, Bound<'_, PyDict>)> {
-        // SAFETY: `index` is below the length of the vector, whose objects are alive during the call.
-        let value = |index| unsafe { Bound::from_borrowed_ptr(py, *self.values.add(index)) };
+        let value = |index| {
+            // SAFETY: below the length of the vector, here and in the loop.
+            let value = unsafe { self.value(index) };
+            // SAFETY: the vector's objects are alive during the call.
+            unsafe { Bound::from_borrowed_ptr(py, value) }
+        };
         let args = PyTuple::new(py, (0..self.positional).map(value))?;
         let kwargs = PyDict::new(py);
         // SAFETY: the interpreter's tuple of names, alive during the call, or null.

@@ -1,24 +1,24 @@
 //! `CoreCursor`: what `SteadyDBCursor` extends. What it knows, how it ends, and what it forwards.
 
-use std::ffi::{c_int, CStr};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32};
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
-use pyo3::ffi::{self, PyMethodDef, PyObject};
+use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
-use super::call::{call, done, forgive, names};
+use super::call::{call, finalize_by, names, try_to};
 use super::forward;
 use super::statement::tough_method;
 use super::steady::unset;
 use crate::field::Field;
 use crate::fork;
-use crate::raw::{none, receiver, slowly, Methods};
+use crate::raw::{none, plain, receiver, slowly, unary, Methods};
 
 /// What a steady cursor knows; `millpond.dbutils.steady_db.SteadyDBCursor` extends it.
 ///
@@ -84,6 +84,26 @@ impl CoreCursor {
         null_mut()
     }
 
+    /// Closes the driver's cursor; if it can't be, so be it. False when something else happened.
+    ///
+    /// # Safety
+    /// The thread is attached.
+    unsafe fn close_raw(&self) -> bool {
+        // SAFETY: passed on to the caller.
+        let raw = unsafe { self.raw() };
+        // SAFETY: we own a reference to it.
+        let closed = unsafe { try_to(raw, names().close.as_ptr()) };
+        // SAFETY: our reference. Should it be the last, finalizers keep an error that is set.
+        unsafe { ffi::Py_DecRef(raw) };
+        closed
+    }
+
+    fn clear_sizes(&self, py: Python<'_>) {
+        self.inputsizes.set(py, None);
+        self.outputsizes.set(py, None);
+        self.sized.store(false, Relaxed);
+    }
+
     pub(crate) fn is_plain(&self) -> bool {
         self.plain.load(Relaxed)
     }
@@ -125,18 +145,33 @@ impl CoreCursor {
         self.cursor.set(py, Some(cursor));
     }
 
-    /// Whether instances of a class may take the shortcuts of `forward.rs`.
-    fn is_plain_class(class: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let py = class.py();
-        let base = py.get_type::<Self>();
-        for name in [intern!(py, "__getattr__"), intern!(py, "_get_tough_method")] {
-            if !class.getattr(name)?.is(&base.getattr(name)?) {
-                return Ok(false);
-            }
+    /// Opens the driver's cursor, by whatever the connection has for that.
+    fn open<'py>(
+        con: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = con.py();
+        if !args.is_empty() || kwargs.is_some() {
+            return con.getattr(names().open_cursor.bind(py))?.call(args, kwargs);
         }
-        Ok(true)
+        // SAFETY: attached, and alive during the call.
+        let cursor = unsafe { call(con.as_ptr(), names().open_cursor.as_ptr()) };
+        // SAFETY: a new reference, or null with the error set.
+        unsafe { Bound::from_owned_ptr_or_err(py, cursor) }
+    }
+
+    /// Whether instances of a class may take the shortcuts of `forward.rs`.
+    fn is_plain_class(class: &Bound<'_, PyType>) -> PyResult<bool> {
+        let py = class.py();
+        let [get_attribute, get_tough_method] = ORIGINALS.get(py).expect("made with the class");
+        Ok(class.getattr(intern!(py, "__getattr__"))?.is(get_attribute)
+            && class.getattr(intern!(py, "_get_tough_method"))?.is(get_tough_method))
     }
 }
+
+/// `CoreCursor.__getattr__` and `CoreCursor._get_tough_method`.
+static ORIGINALS: PyOnceLock<[Py<PyAny>; 2]> = PyOnceLock::new();
 
 unsafe extern "C" fn close(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by the interpreter as a method of CoreCursor.
@@ -144,20 +179,9 @@ unsafe extern "C" fn close(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObjec
     if cursor.closed.load(Relaxed) {
         return none();
     }
+    // What an ancestor of this process opened is the ancestor's to close.
     // SAFETY: attached.
-    let raw = unsafe { cursor.raw() };
-    if cursor.is_inherited() {
-        // The cursor belongs to an ancestor of this process: never to be finalized, our reference
-        // stays.
-        cursor.closed.store(true, Relaxed);
-        return none();
-    }
-    // SAFETY: we own a reference to it.
-    let result = unsafe { call(raw, names().close.as_ptr()) };
-    // SAFETY: our reference. Should it be the last, finalizers keep an error that is set.
-    unsafe { ffi::Py_DecRef(raw) };
-    // SAFETY: our reference, or null; in that case an error is set.
-    if !unsafe { done(result) || forgive() } {
+    if !cursor.is_inherited() && !unsafe { cursor.close_raw() } {
         return null_mut();
     }
     cursor.closed.store(true, Relaxed);
@@ -168,14 +192,9 @@ unsafe extern "C" fn finalize(slf: *mut PyObject, _: *mut PyObject) -> *mut PyOb
     // SAFETY: called by the interpreter as a method of CoreCursor.
     let cursor = unsafe { receiver::<CoreCursor>(slf) }.get();
     // SAFETY: attached, and alive during the call.
-    let result = unsafe { call(slf, names().close.as_ptr()) };
-    // SAFETY: our reference, or null.
-    if !unsafe { done(result) } {
-        // SAFETY: attached. Nobody could catch the error.
-        unsafe { ffi::PyErr_Clear() };
-    }
+    unsafe { finalize_by(slf, names().close.as_ptr()) };
     if cursor.is_inherited() {
-        // Closed before or not: the ancestor's. This reference stays for ever.
+        // This reference stays for ever: the driver must not finalize what an ancestor uses.
         // SAFETY: attached.
         let _ = unsafe { cursor.raw() };
     }
@@ -218,51 +237,33 @@ unsafe extern "C" fn get_tough_method(slf: *mut PyObject, name: *mut PyObject) -
     })
 }
 
-const fn method(
-    name: &'static CStr,
-    doc: &'static CStr,
-    function: ffi::PyCFunction,
-    flags: c_int,
-) -> PyMethodDef {
-    PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
-        ml_flags: flags,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
 static METHODS: Methods<4> = Methods::new([
-    method(
+    plain(
         c"close",
         c"close($self, /)\n--\n\nClose the cursor. Another time does nothing.",
         close,
-        ffi::METH_NOARGS,
     ),
-    method(
-        c"__del__",
-        c"__del__($self, /)\n--\n\nClose the cursor.",
-        finalize,
-        ffi::METH_NOARGS,
-    ),
-    method(
+    plain(c"__del__", c"__del__($self, /)\n--\n\nClose the cursor.", finalize),
+    unary(
         c"__getattr__",
         c"__getattr__($self, name, /)\n--\n\nReturn a tough method, or an attribute of the driver's cursor.",
         get_attribute,
-        ffi::METH_O,
     ),
-    method(
+    unary(
         c"_get_tough_method",
         c"_get_tough_method($self, name, /)\n--\n\nReturn a method of the driver's cursor that survives the loss of the connection.",
         get_tough_method,
-        ffi::METH_O,
     ),
 ]);
 
 /// Adds the class to the module, with its functions and descriptors.
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CoreCursor>()?;
-    METHODS.install(&module.py().get_type::<CoreCursor>())?;
+    let class = module.py().get_type::<CoreCursor>();
+    METHODS.install(&class)?;
+    let original = |name| class.getattr(name).map(Bound::unbind);
+    // Whoever was first to set them, they are the same.
+    let _ = ORIGINALS.set(module.py(), [original("__getattr__")?, original("_get_tough_method")?]);
     forward::install(module.py())
 }
 
@@ -298,17 +299,18 @@ impl CoreCursor {
     ) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        this.cursor.set(py, Some(py.None()));
+        // For the finalizer, should anything below fail.
         this.closed.store(true, Relaxed);
-        this.no_failover.store(0, Relaxed);
+        this.cursor.set(py, Some(py.None()));
         this.con.set(py, Some(con.clone().unbind()));
-        this.args.set(py, Some(args.clone().into_any().unbind()));
+        // What is empty is made when somebody looks.
+        let some_args = (!args.is_empty()).then(|| args.clone().into_any().unbind());
+        this.args.set(py, some_args);
         this.kwargs.set(py, kwargs.map(|kwargs| kwargs.clone().into_any().unbind()));
-        this._clearsizes(py);
+        this.no_failover.store(0, Relaxed);
+        this.clear_sizes(py);
         this.plain.store(Self::is_plain_class(&slf.get_type())?, Relaxed);
-        let opened =
-            con.getattr(names().open_cursor.bind(py)).and_then(|open| open.call(args, kwargs));
-        let cursor = opened.map_err(|error| Self::not_steady(con, error))?;
+        let cursor = Self::open(con, args, kwargs).map_err(|error| Self::not_steady(con, error))?;
         this.adopt(py, cursor.unbind());
         this.closed.store(false, Relaxed);
         Ok(())
@@ -316,9 +318,7 @@ impl CoreCursor {
 
     /// Forget the sizes for the next statement.
     fn _clearsizes(&self, py: Python<'_>) {
-        self.inputsizes.set(py, None);
-        self.outputsizes.set(py, None);
-        self.sized.store(false, Relaxed);
+        self.clear_sizes(py);
     }
 
     #[getter]

@@ -117,7 +117,7 @@ fn descriptor_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         name: name.as_ptr(),
         basicsize: 0 as c_int, // as the base
         itemsize: 0,
-        flags: ffi::Py_TPFLAGS_DEFAULT as c_uint,
+        flags: c_uint::try_from(ffi::Py_TPFLAGS_DEFAULT)?,
         slots: slots.as_mut_ptr(),
     };
     let bases = PyTuple::new(py, [py.get_type::<Attribute>()])?;

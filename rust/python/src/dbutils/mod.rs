@@ -1,4 +1,4 @@
-//! The hot parts of `millpond.dbutils`: base classes of what DBUtils has, whose ordinary cases never
+//! The hot parts of `millpond.dbutils`: base classes of what `DBUtils` has, whose ordinary cases never
 //! enter a Python frame. Everything else is Python, in `python/millpond/dbutils/`.
 //!
 //! | file | idea |
@@ -6,6 +6,7 @@
 //! | `pooled.rs` | `CorePooledDB`: permits, waiting, idle connections |
 //! | `proxy.rs` | what `PooledDB.connection()` returns |
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
+//! | `steady_hot.rs` | its methods that have to be fast |
 //! | `cursor.rs` | `CoreCursor`: its cursor |
 //! | `statement.rs` | `execute` and its kin on that cursor |
 //! | `forward.rs` | attributes of that cursor that are the driver's |
@@ -16,6 +17,7 @@ mod cursor;
 mod forward;
 mod statement;
 mod steady;
+mod steady_hot;
 
 use pyo3::prelude::*;
 

@@ -10,9 +10,10 @@ use pyo3::ffi::{self, PyObject, Py_ssize_t};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
-use super::call::{call, done, names, Arguments};
+use super::call::{names, perform, Arguments};
 use super::cursor::CoreCursor;
-use super::steady::{check, CoreSteady};
+use super::steady::CoreSteady;
+use super::steady_hot::check;
 use crate::raw::{keywords, receiver, slowly, Methods};
 
 /// One of the driver's methods that execute something, and the cursor it is to run on.
@@ -79,8 +80,8 @@ impl Statement {
     #[inline]
     unsafe fn attempt(self, cursor: &CoreCursor) -> *mut PyObject {
         let sized = self.sized && cursor.has_sizes();
-        // SAFETY: alive during the call; the result is our reference, or null.
-        if sized && !unsafe { done(call(self.object, names().set_sizes.as_ptr())) } {
+        // SAFETY: attached, and alive during the call.
+        if sized && !unsafe { perform(self.object, names().set_sizes.as_ptr()) } {
             return null_mut();
         }
         // SAFETY: attached.
@@ -90,8 +91,8 @@ impl Statement {
         // SAFETY: our reference. Should it be the last, finalizers keep an error that is set.
         unsafe { ffi::Py_DecRef(raw) };
         if sized && !result.is_null() {
-            // SAFETY: alive during the call; the result is our reference, or null.
-            if !unsafe { done(call(self.object, names().clear_sizes.as_ptr())) } {
+            // SAFETY: attached, and alive during the call.
+            if !unsafe { perform(self.object, names().clear_sizes.as_ptr()) } {
                 // SAFETY: our reference. Finalizers keep the error that is set.
                 unsafe { ffi::Py_DecRef(result) };
                 return null_mut();
@@ -166,8 +167,10 @@ unsafe extern "C" fn named_execute(
     count: Py_ssize_t,
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
+    // SAFETY: the vector is as the interpreter passed it.
+    let arguments = unsafe { Arguments::new(args, count, kwnames) };
     // SAFETY: called by the interpreter.
-    unsafe { named(slf, true, Arguments::new(args, count, kwnames)) }
+    unsafe { named(slf, true, arguments) }
 }
 
 unsafe extern "C" fn named_call(
@@ -176,8 +179,10 @@ unsafe extern "C" fn named_call(
     count: Py_ssize_t,
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
+    // SAFETY: the vector is as the interpreter passed it.
+    let arguments = unsafe { Arguments::new(args, count, kwnames) };
     // SAFETY: called by the interpreter.
-    unsafe { named(slf, false, Arguments::new(args, count, kwnames)) }
+    unsafe { named(slf, false, arguments) }
 }
 
 /// What `cursor.execute` and its kin are made of.
