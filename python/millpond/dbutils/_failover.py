@@ -63,8 +63,8 @@ def retry(statement: Statement, con: Any, *, transaction: bool, error: BaseExcep
     try:
         raise con._failure if error is None else error
     except con._failures as failure:
-        vetoed = statement.cursor._no_failover or not con._fatal_check(failure)
-        if error is not None and vetoed:
+        # Nobody is asked about an overused connection.
+        if error is not None and (statement.cursor._no_failover or not con._fatal_check(failure)):
             raise
         done = None if transaction else _on_new_cursor(statement, con)
         done = done or _on_new_connection(statement, con, failure, transaction=transaction)
@@ -73,6 +73,10 @@ def retry(statement: Statement, con: Any, *, transaction: bool, error: BaseExcep
         if transaction:
             con._transaction = False
         raise
+    finally:
+        # This frame is in its traceback: together they would keep the connection until the
+        # garbage collector comes. So each frame that it passes lets go of it.
+        del error
 
 
 def _on_new_cursor(statement: Statement, con: Any) -> Done | None:
@@ -141,6 +145,8 @@ def reopen_cursor(
         elif transaction:
             con._transaction = False
         raise
+    finally:
+        del error  # as in `retry`
 
 
 def reopen(con: Any) -> bool:

@@ -91,11 +91,17 @@ def failures_of(*sources: Any) -> tuple[type[Exception], ...]:
     Raises:
         AttributeError: None has.
     """
-    missing: AttributeError | None = None
-    for source in sources:
-        try:
-            return tuple(getattr(source, name) for name in FAILURES)
-        except AttributeError as error:
-            missing = error
-    message = "Could not determine failure exceptions (please set failures or creator.dbapi)."
-    raise AttributeError(message) from missing
+    *others, last = sources
+    for source in others:
+        with suppress(AttributeError):
+            return _failures_of(source)
+    # An error that is kept in a variable would be a cycle with this frame, and keep the connection.
+    try:
+        return _failures_of(last)
+    except AttributeError as error:
+        message = "Could not determine failure exceptions (please set failures or creator.dbapi)."
+        raise AttributeError(message) from error
+
+
+def _failures_of(source: Any) -> tuple[type[Exception], ...]:
+    return tuple(getattr(source, name) for name in FAILURES)

@@ -306,6 +306,7 @@ class SteadyDBConnection(CoreSteady):
         try:
             raise error
         finally:
+            del error  # as in `_failover.retry`
             _failover.reopen(self)
 
     def _reopen_cursor(
@@ -315,7 +316,10 @@ class SteadyDBConnection(CoreSteady):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        return _failover.reopen_cursor(self, error, args, kwargs, transaction=transaction)
+        try:
+            return _failover.reopen_cursor(self, error, args, kwargs, transaction=transaction)
+        finally:
+            del error  # as in `_failover.retry`
 
     def cursor(self, *args: Any, **kwargs: Any) -> SteadyDBCursor:
         """Return a steady cursor. The arguments are the driver's."""
@@ -437,4 +441,7 @@ class SteadyDBCursor(CoreCursor):
         error: BaseException | None,
     ) -> Any:
         statement = _failover.Statement(self, name, args, kwargs)
-        return _failover.retry(statement, con, transaction=transaction, error=error)
+        try:
+            return _failover.retry(statement, con, transaction=transaction, error=error)
+        finally:
+            del error  # as in `_failover.retry`
