@@ -256,9 +256,7 @@ class Player:
         return "callable" if callable(value) else type(value).__name__
 
     def plain_error(self, error: BaseException) -> tuple[Any, ...]:
-        kinds = [kind.__name__ for kind in type(error).__mro__]
-        cause = error.__cause__ and type(error.__cause__).__name__
-        return kinds, self.plain(error.args), cause
+        return [kind.__name__ for kind in type(error).__mro__], self.plain(error.args)
 
     def hooked(self, base: Any) -> Any:
         """Make a subclass that overrides whatever the pool calls on itself."""
