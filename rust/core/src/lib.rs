@@ -15,6 +15,7 @@
 //! | `jobs.rs` | opening, validating, closing |
 //! | `upkeep.rs`, `schedule.rs`, `wheel/` | what time does |
 //! | `control.rs` | resize, evict, suspend, close |
+//! | `permits.rs` | a fair semaphore, which is all that the pools of `millpond.dbutils` need |
 //! | `stats.rs`, `histogram.rs` | what is counted |
 //! | `slab.rs`, `sync.rs` | storage with stable keys; std or loom |
 
@@ -24,6 +25,7 @@ mod effects;
 mod histogram;
 mod jobs;
 mod limits;
+mod permits;
 mod queue;
 mod schedule;
 mod slab;
@@ -41,6 +43,7 @@ pub use crate::core::{Core, GivenBack, Held};
 pub use crate::effects::{Effects, Job, Reason, Wake};
 pub use crate::histogram::{Histogram, HistogramSnapshot};
 pub use crate::limits::{Limits, Policy, Ticks, HAND_OFF_AFTER, NEVER};
+pub use crate::permits::{Permits, Served, MAX_PERMITS};
 pub use crate::queue::Refused;
 pub use crate::slab::Key;
 pub use crate::slot::Claim;

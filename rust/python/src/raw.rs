@@ -5,13 +5,14 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::ptr::null_mut;
+use std::ptr::{null_mut, NonNull};
 
 use pyo3::exceptions::{PyRuntimeError, PySystemError};
 use pyo3::ffi::{self, PyMethodDef, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 use pyo3::{PyClass, PyTypeInfo};
 
 /// Goes on with everything that PyO3 offers. An error becomes the interpreter's.
@@ -128,5 +129,113 @@ impl<const N: usize> Methods<N> {
             class.setattr(name, method)?;
         }
         Ok(())
+    }
+}
+
+/// A strong reference in such a function: PyO3's own would put off its drop.
+#[derive(Debug)]
+pub(crate) struct Owned(NonNull<PyObject>);
+
+impl Owned {
+    /// Takes over a new reference; `None` stands for null, mostly with the exception set.
+    ///
+    /// # Safety
+    /// The reference is the caller's, and the thread is attached as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn new(object: *mut PyObject) -> Option<Self> {
+        NonNull::new(object).map(Self)
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut PyObject {
+        self.0.as_ptr()
+    }
+
+    /// Hands the reference over.
+    #[inline]
+    pub(crate) fn into_ptr(self) -> *mut PyObject {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// `object.name()`; `None` with the exception set.
+    #[inline]
+    pub(crate) fn call(object: *mut PyObject, name: &Bound<'_, PyString>) -> Option<Self> {
+        // SAFETY: attached, as `name` shows; the caller's object is alive, and null ends the arguments.
+        let result = unsafe {
+            ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), null_mut::<PyObject>())
+        };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(result) }
+    }
+
+    /// `object.name(argument)`; `None` with the exception set.
+    #[inline]
+    pub(crate) fn call1(
+        object: *mut PyObject,
+        name: &Bound<'_, PyString>,
+        argument: *mut PyObject,
+    ) -> Option<Self> {
+        // SAFETY: as in `call`; the argument is the caller's.
+        let result = unsafe {
+            ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), argument, null_mut::<PyObject>())
+        };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(result) }
+    }
+}
+
+impl Owned {
+    /// `object.name(first, second)`; `None` with the exception set.
+    #[cold]
+    pub(crate) fn call2(
+        object: *mut PyObject,
+        name: &Bound<'_, PyString>,
+        first: *mut PyObject,
+        second: *mut PyObject,
+    ) -> Option<Self> {
+        let end = null_mut::<PyObject>();
+        // SAFETY: as in `call1`.
+        let result =
+            unsafe { ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), first, second, end) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(result) }
+    }
+}
+
+impl Drop for Owned {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: attached, as `new` demands, and the reference is ours.
+        unsafe { ffi::Py_DECREF(self.0.as_ptr()) };
+    }
+}
+
+/// Puts an exception aside, while something runs that must not see it, and back in the end.
+#[derive(Debug)]
+pub(crate) struct Pending([*mut PyObject; 3]);
+
+impl Pending {
+    /// # Safety
+    /// The thread is attached until the result is dropped.
+    #[inline]
+    pub(crate) unsafe fn put_aside() -> Self {
+        let [mut class, mut value, mut traceback] = [null_mut(); 3];
+        // SAFETY: attached.
+        if !unsafe { ffi::PyErr_Occurred() }.is_null() {
+            // SAFETY: attached, and the places are ours.
+            unsafe { ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback) };
+        }
+        Self([class, value, traceback])
+    }
+}
+
+impl Drop for Pending {
+    #[inline]
+    fn drop(&mut self) {
+        let [class, value, traceback] = self.0;
+        if !class.is_null() {
+            // SAFETY: attached, and the references are those that `put_aside` got.
+            unsafe { ffi::PyErr_Restore(class, value, traceback) };
+        }
     }
 }
