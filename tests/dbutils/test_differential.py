@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 
 from differential.compare import parting, shortest
+from differential.differences import DIFFERENCES, Difference
 from differential.implementations import DBUTILS, MILLPOND
 from differential.player import quick_collections
 from differential.scripts import Script, Subject, scripts
@@ -47,3 +48,43 @@ def test_dbutils_and_millpond_tell_the_same_story(subject: Subject) -> None:
             event(found.difference.id)
 
     they_agree()
+
+
+# The shortest story for each of the differences that a story can show.
+STORIES = {
+    "close-counts-once": Script(
+        operations=(("connection", True), ("close the pool",), ("close", 0)),
+        options={"maxshared": 1},
+    ),
+    "limit-holds-for-shared": Script(
+        operations=(("connection", False), ("connection", True), ("connection", True)),
+        options={"maxshared": 2, "maxconnections": 2},
+    ),
+    "maxshared-none": Script(options={"maxshared": None, "maxconnections": 1}),
+    "counts-in-flight": Script(operations=(("fail", "connect", ("look",)), ("dedicated",))),
+    "constructor-never-hangs": Script(
+        options={"mincached": 2, "maxconnections": 1, "blocking": True}
+    ),
+    "limits-are-numbers": Script(options={"mincached": "2", "maxcached": "3"}),
+    "close-takes-what-is-there": Script(
+        operations=(("fail", "close", ("borrow",)), ("close the pool",)),
+        options={"mincached": 1},
+    ),
+    "maxcached-holds": Script(
+        operations=(("fail", "rollback", ("borrow",)), ("dedicated",), ("close", 0)),
+        options={"maxcached": 1},
+    ),
+    "interrupted-finalizer": Script(
+        operations=(("fail", "rollback", ("interrupted",)), ("dedicated",), ("drop", 0)),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "difference", [one for one in DIFFERENCES if one.explains], ids=lambda d: d.id
+)
+def test_each_difference_is_one_that_a_story_shows(difference: Difference) -> None:
+    found = parting(STORIES[difference.id], DBUTILS, MILLPOND)
+
+    assert found is not None
+    assert found.difference is difference, str(found)

@@ -1,4 +1,4 @@
-"""Look for differences for longer than a test may: ``cd tests && python -m differential [SECONDS]``.
+"""Look for differences for longer than a test may: `cd tests; python -m differential SECONDS`.
 
 It stops at the first story that DBUtils and millpond tell differently for no known reason, prints
 the shortest one, and says how often each of the known reasons was met.

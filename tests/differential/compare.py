@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
-from pprint import pformat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from differential.differences import Difference, Situation, explanation
 from differential.player import Step, play
@@ -37,10 +36,18 @@ class Parting:
         for field in fields(Step):
             theirs = getattr(self.where.theirs, field.name)
             ours = getattr(self.where.ours, field.name)
-            if theirs != ours:
-                lines += [f"{field.name} of the first:", pformat(theirs)]
-                lines += [f"{field.name} of the second:", pformat(ours)]
+            for path, one, other in _differences(theirs, ours, field.name):
+                lines += [path, f"  first:  {one!r}", f"  second: {other!r}"]
         return "\n".join(lines)
+
+
+def _differences(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Give what is not the same, and where it is."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for key in one:
+            yield from _differences(one[key], other[key], f"{path}.{key}")
+    elif one != other:
+        yield path, one, other
 
 
 def parting(script: Script, first: Implementation, second: Implementation) -> Parting | None:

@@ -7,14 +7,12 @@ recognises is not looked at any further. The others are tested by name, in the f
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from differential.fake_driver import Event
     from differential.player import Step
     from differential.scripts import Script
 
@@ -57,21 +55,25 @@ class Difference:
     explains: Callable[[Situation], bool] | None = None
 
 
+_PLAIN: Final = ["BaseException", "object"]
+
+
 def _closed_while_shared(where: Situation) -> bool:
     """The pool was closed, by the script or by the driver, while connections of it were shared."""
     for before, step in zip(where.steps, where.steps[1:], strict=False):
-        if before.state.get("shared") and (
-            step.operation == ("close the pool",) or not step.state.get("shared")
-        ):
+        if before.state.get("shared") and ("pool closed",) in step.events + step.leftovers:
             return True
     return False
 
 
 def _over_the_limit(where: Situation) -> bool:
-    """DBUtils lends more than it may, by its own count."""
-    pool = where.theirs.state.get("pool", {})
-    limit = pool.get("_maxconnections")
-    return bool(limit) and pool["_connections"] > limit and bool(pool["_maxshared"])
+    """At the limit, DBUtils opens one more connection to share, as long as there is one already."""
+    state = where.steps[-2].state if len(where.steps) > 1 else {}
+    if where.theirs.operation not in [("connection", True), ("chain",)] or not state.get("shared"):
+        return False
+    pool = state["pool"]
+    limit = pool["_maxconnections"]
+    return bool(limit) and pool["_connections"] >= limit > 0
 
 
 def _maxshared_none(where: Situation) -> bool:
@@ -85,34 +87,53 @@ def _maxshared_none(where: Situation) -> bool:
 
 
 def _counts_in_flight(where: Situation) -> bool:
-    """All that differs is the count which a driver sees while it is called."""
+    """The first thing that differs is the count which a driver sees while it is called."""
+    pairs = zip(where.theirs.events, where.ours.events, strict=False)
+    theirs, ours = next((pair for pair in pairs if pair[0] != pair[1]), ((), ()))
+    return theirs[:1] == ours[:1] and theirs[:1] in {("seen",), ("borrow",)}
 
-    def without_count(events: list[Event]) -> list[Event]:
-        return [event[:1] + event[2:] if event[0] == "seen" else event for event in events]
 
-    theirs, ours = where.theirs, where.ours
+def _constructor_hangs(where: Situation) -> bool:
     return (
-        without_count(theirs.events) == without_count(ours.events)
-        and theirs.outcome == ours.outcome
-        and theirs.state == ours.state
+        where.theirs.operation == ("make",)
+        and where.theirs.outcome[:2] == ("raised", ["WouldWait", "Exception", *_PLAIN])
+        and where.ours.outcome[1][0] == "TooManyConnectionsError"
     )
 
 
-def _dropped_at_once(where: Situation) -> bool:
-    """All that differs is when things are closed that a failed call has left behind."""
-
-    def but_for_closes(step: Step) -> tuple[list[Event], Counter[Event]]:
-        events = step.events + step.leftovers
-        closes = Counter(event for event in events if event[0] in {"close", "cursor.close"})
-        return [event for event in events if event not in closes], closes
-
-    theirs, ours = where.theirs, where.ours
+def _limit_is_no_number(where: Situation) -> bool:
+    """Both refuse a limit that is no number, in other words."""
+    limits = ("mincached", "maxcached", "maxshared", "maxconnections")
     return (
-        theirs.outcome[0] == "raised"
-        and theirs.outcome == ours.outcome
-        and theirs.state == ours.state
-        and but_for_closes(theirs) == but_for_closes(ours)
+        where.theirs.operation == ("make",)
+        and any(isinstance(where.script.options.get(limit), str) for limit in limits)
+        and where.theirs.outcome[:2]
+        == where.ours.outcome[:2]
+        == ("raised", ["TypeError", "Exception", *_PLAIN])
     )
+
+
+def _more_idle_than_allowed(where: Situation) -> bool:
+    """A connection was returned while another one was rolled back, and DBUtils keeps both."""
+    borrowed = any(event[0] == "borrow" for event in where.theirs.events)
+    limit = where.theirs.state.get("pool", {}).get("_maxcached")
+    return borrowed and bool(limit) and len(where.theirs.state["idle"]) > limit
+
+
+def _returned_while_closing(where: Situation) -> bool:
+    """What a connection that is being closed gives back to the pool is closed by DBUtils, too."""
+    names = [event[0] for event in where.theirs.events]
+    return "pool closed" in names and "borrow" in names[names.index("pool closed") :]
+
+
+def _interrupted_finalizer(where: Situation) -> bool:
+    """All that differs is that DBUtils counts a connection on, whose proxy is gone."""
+    theirs, ours = where.theirs, where.ours
+    interrupted = any(event[0] == "interrupted" for event in theirs.events + theirs.leftovers)
+    if not interrupted or theirs.events != ours.events or theirs.outcome != ours.outcome:
+        return False
+    one, other = theirs.state.get("pool", {}), ours.state.get("pool", {})
+    return one != other and one | {"_connections": 0} == other | {"_connections": 0}
 
 
 DIFFERENCES: Final = (
@@ -129,7 +150,7 @@ DIFFERENCES: Final = (
         "limit-holds-for-shared",
         "4.2, 2",
         "once a connection is shared, the next may be opened above `maxconnections`",
-        "`maxconnections` is never exceeded: such a call waits, or raises TooManyConnectionsError",
+        "`maxconnections` is never exceeded: such a call shares a connection that is there",
         "the limit is there to protect the server",
         _over_the_limit,
     ),
@@ -151,13 +172,38 @@ DIFFERENCES: Final = (
         _counts_in_flight,
     ),
     Difference(
-        "dropped-at-once",
-        "6, 1",
-        "what a failed call leaves behind is closed when the garbage collector finds the "
-        "traceback's cycle",
-        "it is closed before the call raises",
-        "when a cycle is collected is chance",
-        _dropped_at_once,
+        "limits-are-numbers",
+        "1.3",
+        "a limit that is a text is a TypeError from within",
+        "it is a TypeError that names the limit",
+        "only the words differ",
+        _limit_is_no_number,
+    ),
+    Difference(
+        "close-takes-what-is-there",
+        "1.4",
+        "`close()` also closes what the closing itself gives back to the pool",
+        "`close()` closes what is idle when it is called",
+        "it ends, whatever others give back meanwhile; the pool goes on in any case",
+        _returned_while_closing,
+    ),
+    Difference(
+        "maxcached-holds",
+        "1.4",
+        "a connection that is returned from within the rollback of another one can be idle above "
+        "`maxcached`",
+        "its place is taken before the rollback begins",
+        "`maxcached` says how many",
+        _more_idle_than_allowed,
+    ),
+    Difference(
+        "interrupted-finalizer",
+        "1.5",
+        "a KeyboardInterrupt in the rollback of a connection whose proxy is dropped is swallowed, "
+        "and the connection is counted for ever",
+        "the connection is uncounted",
+        "one such moment in a pool with one connection, and it never lends again",
+        _interrupted_finalizer,
     ),
     Difference(
         "no-lost-wake-up",
@@ -178,8 +224,9 @@ DIFFERENCES: Final = (
         "4.2, 6",
         "with `blocking=True` and `mincached` above `maxconnections` the constructor waits for "
         "itself forever",
-        "it raises TooManyConnectionsError, as without `blocking`",
+        "it raises TooManyConnectionsError, as without `blocking`, and says why",
         "nobody can use a pool that is never made",
+        _constructor_hangs,
     ),
     Difference(
         "nothing-slow-under-a-lock",

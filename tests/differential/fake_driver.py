@@ -130,6 +130,8 @@ class FakeDriver:
         if fault in self.actions:
             self.actions[fault]()
         elif fault in ERRORS:
+            if fault == "interrupted":  # a finalizer may swallow it
+                self.events.append(("interrupted", number))
             fail(ERRORS[fault], f"{what} {self.calls}")
         return VALUES.get(fault, default)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from differential.implementations import Implementation
     from differential.scripts import Operation, Script
 
-ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+# What differs in words: where an object is, and where its class is.
+HERE_OR_THERE: Final = re.compile(r" at 0x[0-9a-fA-F]+|\b(millpond\.)?dbutils\.(?=\w+\.)")
 # An operation that had nothing to act on.
 NOTHING: Final = ("nothing",)
 
@@ -176,6 +177,7 @@ class Player:
 
     def close_pool(self) -> None:
         if self.pool is not None:
+            self.driver.events.append(("pool closed",))
             self.pool.close()
 
     def drop_pool(self) -> None:
@@ -192,6 +194,7 @@ class Player:
     def borrow(self) -> None:
         """Use the pool from within a call of the driver that the pool itself makes."""
         if self.pool is not None:
+            self.driver.events.append(("borrow", self.pool._connections))
             self.pool.dedicated_connection().close()
 
     def look(self) -> None:
@@ -244,7 +247,7 @@ class Player:
             case FakeCursor():
                 return f"raw cursor {value.number}"
             case None | bool() | int() | float() | str() | bytes():
-                return ADDRESS.sub("", value) if isinstance(value, str) else value
+                return HERE_OR_THERE.sub("", value) if isinstance(value, str) else value
             case tuple() | list():
                 return type(value)(self.plain(one) for one in value)
             case dict():
