@@ -28,6 +28,7 @@ NAMES = {
     "PoolClosed",
     "PoolExhausted",
     "PoolConfigError",
+    "QueryTimeout",
     "__version__",
 }
 DEFAULTS = {
@@ -51,15 +52,21 @@ DEFAULTS = {
     "validate": None,
     "on_acquire": None,
     "on_release": None,
+    "on_exhausted": "wait",
+    "shed": False,
     "on_close": None,
 }
 METHODS = {
-    "acquire": "(self, /, *, timeout=None)",
+    "acquire": "(self, /, *, timeout=None, priority='normal')",
     "try_acquire": "(self, /)",
     "release": "(self, connection, /)",
     "discard": "(self, connection, /)",
     "detach": "(self, connection, /)",
-    "connection": "(self, /, *, timeout=None)",
+    "connection": "(self, /, *, timeout=None, priority='normal', query_timeout=None)",
+    "transaction": "(self, *, isolation=None, read_only=None, timeout=None)",
+    "savepoint": "(self, conn)",
+    "run": "(self, work, /, *, retries=3, isolation=None, read_only=None, timeout=None)",
+    "query_timeout": "(self, conn, seconds)",
     "stats": "(self)",
     "wait": "(self, timeout=30.0)",
     "resize": "(self, *, min_size=None, max_size=None)",

@@ -5,6 +5,8 @@ stand-ins for connections, so that what is measured is the pool.
 """
 
 import json
+import os
+import shutil
 import subprocess
 import threading
 import time
@@ -32,10 +34,12 @@ __all__ = [
     "WITH",
     "Contender",
     "defaults",
+    "interpreter",
     "run_script",
     "seconds_per",
     "stub_database",
     "throughput",
+    "until_all_served",
 ]
 
 DBUTILS, SQLALCHEMY, PSYCOPG_POOL = PEERS
@@ -56,6 +60,7 @@ WITH = {
 }
 """The same as a block."""
 
+_FREE_THREADED = ("python3.14t", "python3.13t")
 _REPEATS = 7
 _SECONDS_PER_REPEAT = 0.01
 _BATCH = 16
@@ -179,11 +184,56 @@ def throughput(handle: Handle, threads: int, seconds: float) -> float:
     return sum(counts) / elapsed
 
 
+def until_all_served(
+    threads: int, acquire: Callable[[], Any], release: Callable[[Any], object]
+) -> float:
+    """Return the seconds until ``threads`` threads that ask at once all have a connection.
+
+    Nobody gives back before the last was served.
+    """
+    start, served = threading.Barrier(threads + 1), threading.Barrier(threads + 1)
+
+    def client() -> None:
+        start.wait()
+        conn = acquire()
+        served.wait()
+        release(conn)
+
+    clients = [threading.Thread(target=client, daemon=True) for _ in range(threads)]
+    for thread in clients:
+        thread.start()
+    start.wait()
+    began = time.perf_counter()
+    served.wait(timeout=60.0)
+    took = time.perf_counter() - began
+    for thread in clients:
+        thread.join()
+    return took
+
+
 def run_script(python: str, script: str, *arguments: object, timeout: float = 120.0) -> Any:  # noqa: ANN401
     """Return the JSON that a script of this folder prints, run in a process of its own."""
     command = [python, str(Path(__file__).with_name(script)), *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout)
     return json.loads(done.stdout)
+
+
+def interpreter(package: str = "millpond") -> str:
+    """Return a free-threaded interpreter that can import ``millpond`` and another package.
+
+    Raises:
+        LookupError: There is none.
+    """
+    candidates = (os.environ.get("MILLPOND_FREE_THREADED"), *map(shutil.which, _FREE_THREADED))
+    python = next(filter(None, candidates), None)
+    if python is None:
+        message = f"no free-threaded Python: none of {', '.join(_FREE_THREADED)} in the PATH"
+        raise LookupError(message)
+    check = f"import sys, millpond, {package}; sys.exit(sys._is_gil_enabled())"
+    if subprocess.run([python, "-c", check], check=False, capture_output=True).returncode:
+        message = f"{python} can't import millpond and {package}, or turned its GIL on for them"
+        raise LookupError(message)
+    return python
 
 
 class FigureClock:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import bench_burst
 import bench_contention
+import bench_dbutils
 import bench_fairness
 import bench_free_threaded
 import bench_idle
@@ -234,6 +235,84 @@ def idle() -> Row:
     )
 
 
+def dbutils_cycle() -> Row:
+    """The drop-in's take and give back with DBUtils' defaults."""
+    return _dbutils_cycle(bench_dbutils.DEFAULTS, "reset and ping at their defaults")
+
+
+def dbutils_cycle_bare() -> Row:
+    """The same with nothing asked of the driver."""
+    return _dbutils_cycle(bench_dbutils.BARE, "reset=False, ping=0")
+
+
+def _dbutils_cycle(options: dict[str, Any], note: str) -> Row:
+    ours, theirs = _best_of_packages(lambda package: bench_dbutils.cycle(package, options))
+    return Row(
+        f"millpond.dbutils: connection() + close(), {note}",
+        "≥ 6 x faster than DBUtils",
+        f"{duration(ours)}: {theirs / ours:.1f} x faster",
+        _at_least(theirs / ours, 6),
+        f"DBUtils {duration(theirs)}",
+    )
+
+
+def dbutils_execute() -> Row:
+    """A statement through the drop-in's cursor."""
+    ours, theirs = _best_of_packages(bench_dbutils.executing)
+    return Row(
+        "millpond.dbutils: cursor.execute() over the raw cursor's",
+        "≤ 0.3 µs",
+        f"{ours * 1e9:+.0f} ns",
+        _at_most(ours, 0.3e-6),
+        f"DBUtils {theirs * 1e9:+.0f} ns",
+    )
+
+
+def dbutils_contention() -> Row:
+    """32 threads on 4 connections of the drop-in."""
+    ours, theirs = (bench_dbutils.throughput(each, 32, 4) for each in bench_dbutils.PACKAGES)
+    return Row(
+        "millpond.dbutils: 32 threads on 4 connections, no hold",
+        "",
+        f"{ours:,.0f}/s: {ours / theirs:.1f} x DBUtils, served in turn",
+        None,
+        f"DBUtils {theirs:,.0f}/s",
+    )
+
+
+def dbutils_connecting() -> Row:
+    """Four connects at once."""
+    ours, theirs = (bench_dbutils.connecting(each) for each in bench_dbutils.PACKAGES)
+    return Row(
+        "millpond.dbutils: four connects of 0.2 s at once",
+        "side by side",
+        duration(ours),
+        _at_most(ours, 0.3),
+        f"DBUtils {duration(theirs)}",
+    )
+
+
+def dbutils_free_threaded() -> Row:
+    """Two threads against one without the GIL, on the drop-in."""
+    figures = bench_dbutils.scale_all()
+    ours, theirs = (figures[each]["two"] / figures[each]["one"] for each in bench_dbutils.PACKAGES)
+    over = figures[bench_dbutils.OURS]["two"] / figures[bench_dbutils.THEIRS]["two"]
+    return Row(
+        "millpond.dbutils: free-threaded, 2 threads against 1",
+        "",
+        f"{ours:.2f} x; {over:.1f} x DBUtils with two threads",
+        None,
+        f"DBUtils {theirs:.2f} x",
+    )
+
+
+def _best_of_packages(measure: Callable[[str], float]) -> tuple[float, float]:
+    """Return the best figure of the drop-in and of DBUtils, which take turns."""
+    turns = [tuple(map(measure, bench_dbutils.PACKAGES)) for _ in range(_PASSES)]
+    ours, theirs = map(min, zip(*turns, strict=True))
+    return ours, theirs
+
+
 ROWS: dict[str, Callable[[], Row]] = {
     "pair": pair_with_nothing_to_reset,
     "pair-defaults": pair_with_defaults,
@@ -247,6 +326,12 @@ ROWS: dict[str, Callable[[], Row]] = {
     "burst": burst,
     "timers": timers,
     "idle": idle,
+    "dbutils": dbutils_cycle,
+    "dbutils-bare": dbutils_cycle_bare,
+    "dbutils-execute": dbutils_execute,
+    "dbutils-contention": dbutils_contention,
+    "dbutils-connecting": dbutils_connecting,
+    "dbutils-free-threaded": dbutils_free_threaded,
 }
 """All rows, by the name that ``--rows`` takes."""
 

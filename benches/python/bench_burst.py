@@ -4,12 +4,9 @@ Connecting takes 50 ms, and the pool may open 20. Side by side that is 50 ms; on
 second.
 """
 
-import threading
-import time
-
 import pytest
 
-from _harness import PSYCOPG_POOL, Contender, defaults
+from _harness import PSYCOPG_POOL, Contender, defaults, until_all_served
 from conftest import Show
 
 THREADS, CONNECTING = 20, 0.05
@@ -22,26 +19,8 @@ CONTENDERS = tuple(Contender(each.peer, EMPTY.get(each.peer, {})) for each in de
 
 def burst(contender: Contender) -> float:
     """Return the seconds until the last thread was served; nobody gives back before that."""
-    start, served = threading.Barrier(THREADS + 1), threading.Barrier(THREADS + 1)
-
     with contender.opened(THREADS, delay=CONNECTING, warm=False) as handle:
-
-        def client() -> None:
-            start.wait()
-            conn = handle.acquire()
-            served.wait()
-            handle.release(conn)
-
-        clients = [threading.Thread(target=client, daemon=True) for _ in range(THREADS)]
-        for thread in clients:
-            thread.start()
-        start.wait()
-        began = time.perf_counter()
-        served.wait(timeout=10 * THREADS * CONNECTING)
-        took = time.perf_counter() - began
-        for thread in clients:
-            thread.join()
-    return took
+        return until_all_served(THREADS, handle.acquire, handle.release)
 
 
 @pytest.mark.parametrize("contender", CONTENDERS, ids=str)

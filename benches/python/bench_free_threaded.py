@@ -9,14 +9,11 @@ by one itself:
 """
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import unittest
 from typing import TYPE_CHECKING
 
-from _harness import Contender, defaults, run_script, throughput
+from _harness import Contender, defaults, interpreter, run_script, throughput
 
 if TYPE_CHECKING:
     from conftest import Show
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
 SIZE = 4
 
 _SECONDS = 1.0
-_NAMES = ("python3.14t", "python3.13t")
 
 
 def scaling(contender: Contender) -> dict[str, float]:
@@ -40,21 +36,8 @@ def scale_all() -> dict[str, dict[str, float]]:
     Raises:
         LookupError: There is no such interpreter, or it has no millpond.
     """
-    figures: dict[str, dict[str, float]] = run_script(_interpreter(), "bench_free_threaded.py")
+    figures: dict[str, dict[str, float]] = run_script(interpreter(), "bench_free_threaded.py")
     return figures
-
-
-def _interpreter() -> str:
-    candidates = (os.environ.get("MILLPOND_FREE_THREADED"), *map(shutil.which, _NAMES))
-    python = next(filter(None, candidates), None)
-    if python is None:
-        message = f"no free-threaded Python: none of {', '.join(_NAMES)} in the PATH"
-        raise LookupError(message)
-    check = "import sys, millpond; sys.exit(sys._is_gil_enabled())"
-    if subprocess.run([python, "-c", check], check=False, capture_output=True).returncode:
-        message = f"{python} can't import millpond, or turned its GIL on for it"
-        raise LookupError(message)
-    return python
 
 
 def bench_free_threaded(show: "Show") -> None:

@@ -16,6 +16,7 @@ from millpond.errors import (
     PoolError,
     PoolExhausted,
     PoolTimeout,
+    QueryTimeout,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PoolExhausted",
     "PoolStats",
     "PoolTimeout",
+    "QueryTimeout",
     "TimeStats",
     "__version__",
     "presets",

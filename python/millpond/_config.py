@@ -81,6 +81,8 @@ class PoolConfig:
     validate: _Hook | None = None
     on_acquire: _Hook | None = None
     on_release: _Hook | None = None
+    on_exhausted: str | _Hook = "wait"
+    shed: bool = False
     on_close: _Hook | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +92,9 @@ class PoolConfig:
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.min_size > self.max_size:
             _contradict("min_size", self.min_size, "max_size", self.max_size)
+        if self.on_exhausted == "raise" and self.max_waiting:
+            msg = f"on_exhausted='raise', max_waiting={self.max_waiting}: nobody waits then"
+            raise PoolConfigError(msg)
         # An acquire_timeout of 0 is for callers that never wait, and says nothing about validation.
         if self.acquire_timeout and self.validation_timeout > self.acquire_timeout:
             if not derived:
@@ -195,6 +200,12 @@ def _hook(name: str, value: Any) -> object:  # noqa: ANN401
     raise _refuse(name, value, "a callable that takes the connection, or None")
 
 
+def _flag(name: str, value: Any) -> object:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    raise _refuse(name, value, "a bool")
+
+
 def _name(name: str, value: Any) -> object:  # noqa: ANN401
     if value is None or (isinstance(value, str) and value.strip()):
         return value
@@ -238,5 +249,7 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "validate": _hook,
     "on_acquire": _hook,
     "on_release": _hook,
+    "on_exhausted": _one_of("wait", "raise", or_callable=True),
+    "shed": _flag,
     "on_close": _hook,
 }

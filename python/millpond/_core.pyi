@@ -5,13 +5,15 @@ docstring. stubtest compares the signatures, and `tests/test_public_api.py` thes
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, Self, final
+from typing import Any, Final, Generic, Literal, Self, final, overload
 
 from typing_extensions import TypeVar, disjoint_base
 
 __all__ = [
     "MAX_SIZE",
+    "Alarm",
     "CoreCursor",
     "CorePool",
     "CoreSteady",
@@ -35,7 +37,7 @@ class CorePool(Generic[_C]):
 
     def __new__(cls, *_args: object, **_kwargs: object) -> CorePool[_C]: ...
     def __class_getitem__(cls, key: object) -> GenericAlias: ...
-    def acquire(self, *, timeout: float | None = None) -> _C:
+    def acquire(self, *, timeout: float | None = None, priority: str = "normal") -> _C:
         """Acquire a connection, waiting for one if all are in use.
 
         Callers are served in the order in which they asked. May be called from any thread; while
@@ -44,6 +46,8 @@ class CorePool(Generic[_C]):
         Args:
             timeout: Seconds to wait. ``None``, the default, means the pool's ``acquire_timeout``; 0
                 does not wait; ``math.inf`` has no limit.
+            priority: ``"high"`` goes before those who wait with ``"normal"``, the default; after
+                four in a row one of those is served.
 
         Returns:
             The driver's own connection object. Give it to `release` or `discard` exactly once.
@@ -114,7 +118,18 @@ class CorePool(Generic[_C]):
             PoolError: It was released already, or it is no connection of this pool.
         """
 
-    def connection(self, *, timeout: float | None = None) -> Lease[_C]:
+    @overload
+    def connection(
+        self, *, timeout: float | None = None, priority: str = "normal", query_timeout: None = None
+    ) -> Lease[_C]: ...
+    @overload
+    def connection(
+        self,
+        *,
+        timeout: float | None = None,
+        priority: str = "normal",
+        query_timeout: float | None = None,
+    ) -> AbstractContextManager[_C]:
         """Lend a connection for the time of a ``with`` block.
 
         It is acquired when the block begins and released when the block ends, also by an exception.
@@ -123,6 +138,9 @@ class CorePool(Generic[_C]):
         Args:
             timeout: Seconds to wait when the block begins. ``None``, the default, means the pool's
                 ``acquire_timeout``; 0 does not wait; ``math.inf`` has no limit.
+            priority: As in `acquire`.
+            query_timeout: Seconds for the statements of the block, as in `query_timeout`. ``None``,
+                the default, has no limit.
 
         Returns:
             A context manager, to be used once at a time.
@@ -183,6 +201,9 @@ class CorePool(Generic[_C]):
     def _warm_up(self) -> None: ...
     def _shut(self) -> bool: ...
     def _advance(self) -> float | None: ...
+    def _suspect(self, connection: _C) -> None: ...
+    def _set_alarm(self, seconds: float) -> Alarm: ...
+    def _cancel_alarm(self, alarm: Alarm) -> None: ...
     def _register_waiter(self, callback: Callable[[], object]) -> Ticket: ...
     def _fail_oldest(self, error: BaseException) -> bool: ...
     def _snapshot(self) -> dict[str, Any]: ...
@@ -437,3 +458,12 @@ def fork_generation() -> int:
     What belongs to an ancestor (an open connection) must not be closed here: closing says farewell
     on a socket that the ancestor is still using.
     """
+
+
+@final
+class Alarm:
+    """A moment at which `Pool._alarm` is called."""
+
+    @property
+    def number(self) -> int:
+        """What it is called with."""

@@ -122,9 +122,9 @@ def _open_failed(pool: Pool[Any], job: Job, error: BaseException, started: float
 
 
 def _check(pool: Pool[Any], job: Job) -> None:
-    validate = pool._config.validate
-    if validate is None or not job.current:
+    if not job.current:
         return
+    validate = pool._config.validate or pool._driver.ping
     try:
         alive = job.call(validate, job.connection) is not False
         if alive:

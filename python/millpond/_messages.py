@@ -112,6 +112,10 @@ FAILURES: Final = {
         "pool {name!r} has {waiting} callers waiting already, and max_waiting={max_waiting}: "
         "try again later, or raise max_waiting or max_size"
     ),
+    "hopeless": (
+        "pool {name!r} has {waiting} callers waiting already, which by their pace takes longer "
+        "than this one wants to wait: try again later, or raise max_size or the timeout"
+    ),
     "not_held": (
         "the connection was released to pool {name!r} already: release each acquired connection "
         "exactly once"

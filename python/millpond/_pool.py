@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from millpond import _jobs, _lifecycle, _messages, _stats, drivers, errors
 from millpond._config import VALIDATION_TIMEOUT, PoolConfig, check_timeout
 from millpond._core import CorePool
+from millpond._query import QueryTimeouts
 from millpond._timer import TIMER
+from millpond._transactions import Transactions
 from millpond._workers import Workers
 from millpond.errors import PoolConfigError
 
@@ -40,7 +42,7 @@ _numbers: Final = itertools.count(1)
 _SPARE_WORKERS: Final = 8
 
 
-class Pool(CorePool[C]):
+class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
     """A pool of connections for threads, with or without the GIL.
 
     Callers are served in the order in which they asked. Connections are opened, validated and
@@ -84,6 +86,12 @@ class Pool(CorePool[C]):
             ``False``, says no.
         on_acquire: Called with a connection before `acquire` returns it, in the caller's thread.
         on_release: Called with a connection before it is reset, in the caller's thread.
+        on_exhausted: What to do when no connection is free: ``"wait"``, the default;
+            ``"raise"`` raises `PoolExhausted` at once unless one can be opened; a callable is
+            called with the error that a caller would get, in its thread, and what it returns is
+            lent in place of a connection.
+        shed: Whether to refuse a caller at once, with `PoolTimeout`, who by the pace of those
+            before it would wait for longer than its timeout. ``False`` by default.
         on_close: Called with a connection before it is closed, in a worker.
 
     Raises:
@@ -115,6 +123,8 @@ class Pool(CorePool[C]):
         validate: Callable[[C], object] | None = None,
         on_acquire: Callable[[C], object] | None = None,
         on_release: Callable[[C], object] | None = None,
+        on_exhausted: str | Callable[[errors.PoolError], Any] = "wait",
+        shed: bool = False,
         on_close: Callable[[C], object] | None = None,
         _clock: ManualClock | None = None,
         _inline: bool = False,
@@ -140,6 +150,8 @@ class Pool(CorePool[C]):
             validate=validate,
             on_acquire=on_acquire,
             on_release=on_release,
+            on_exhausted=on_exhausted,
+            shed=shed,
             on_close=on_close,
         )
         self._driver: drivers.Driver[C] = drivers.find(
@@ -159,6 +171,8 @@ class Pool(CorePool[C]):
         self._finished = False
         self._last_error: BaseException | None = None
         self._backoff = _jobs.Backoff()
+        self._transactions = {}
+        self._watches = {}
         self._progress = threading.Condition()
         limit = 2 * config.max_size + _SPARE_WORKERS
         self._workers = Workers(self._name, limit=limit, inline=inline)
@@ -175,6 +189,10 @@ class Pool(CorePool[C]):
         )
         options = {name: getattr(config, name) for name in names.split()}
         interval = config.validation_interval if config.validate is not None else None
+        if config.on_exhausted == "raise":
+            options["max_waiting"] = 0
+        hook = config.on_exhausted if callable(config.on_exhausted) else None
+        options |= {"on_exhausted": hook, "shed": config.shed}
         return {**options, "validation_interval": interval, "clock": clock}
 
     @property
@@ -322,7 +340,13 @@ class Pool(CorePool[C]):
                 check_timeout(detail)
             except PoolConfigError as error:
                 return error
-        kinds = {"closed": self._errors.closed, "full": self._errors.exhausted}
+        if kind == "bad_priority":
+            return PoolConfigError(f"priority={detail!r}: must be 'normal' or 'high'")
+        kinds: dict[str, type[errors.PoolError]] = {
+            "closed": self._errors.closed,
+            "full": self._errors.exhausted,
+            "hopeless": self._errors.timeout,
+        }
         message = _messages.FAILURES[kind].format(
             name=self.name,
             detail=f"<{type(detail).__name__} at {id(detail):#x}>",
@@ -414,6 +438,8 @@ class Pool(CorePool[C]):
 
     def _begin_in_child(self) -> None:
         """Begin anew after a fork, with no connections and no threads."""
+        self._transactions = {}
+        self._watches = {}
         self._progress = threading.Condition()
         self._workers.after_fork()
         self._after_fork(threading.main_thread().ident or 0)

@@ -63,6 +63,17 @@ class PoolExhausted(PoolError):
     code: ClassVar[str] = "pool-exhausted"
 
 
+class QueryTimeout(PoolError):
+    """A statement was cancelled on the server, as its query timeout was over.
+
+    ``__cause__`` is what the driver raised. Every instance is a ``TimeoutError`` too, where the
+    driver's own error can share a layout with it.
+    """
+
+    __module__ = "millpond"
+    code: ClassVar[str] = "query-timeout"
+
+
 class PoolConfigError(PoolError, ValueError):
     """An argument has the wrong type or value, or contradicts another one."""
 
@@ -79,12 +90,14 @@ class ErrorSet:
         timeout: A `PoolTimeout`.
         closed: A `PoolClosed`.
         exhausted: A `PoolExhausted`.
+        query_timeout: A `QueryTimeout`.
     """
 
     error: type[PoolError]
     timeout: type[PoolTimeout]
     closed: type[PoolClosed]
     exhausted: type[PoolExhausted]
+    query_timeout: type[QueryTimeout]
 
 
 def for_driver(operational_error: type[Exception] | None) -> ErrorSet:
@@ -106,6 +119,7 @@ def for_driver(operational_error: type[Exception] | None) -> ErrorSet:
             timeout=_mix(PoolTimeout, operational_error, TimeoutError),
             closed=_mix(PoolClosed, operational_error),
             exhausted=_mix(PoolExhausted, operational_error),
+            query_timeout=_mix(QueryTimeout, operational_error, TimeoutError),
         )
     # setdefault: two threads that got here together must leave with the same classes.
     return _SETS.setdefault(operational_error, made)

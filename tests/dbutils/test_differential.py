@@ -61,6 +61,7 @@ STORIES = {
         options={"maxshared": 2, "maxconnections": 2},
     ),
     "maxshared-none": Script(options={"maxshared": None, "maxconnections": 1}),
+    "maxshared-negative": Script(operations=(("connection", True),), options={"maxshared": -1}),
     "counts-in-flight": Script(operations=(("fail", "connect", ("look",)), ("dedicated",))),
     "constructor-never-hangs": Script(
         options={"mincached": 2, "maxconnections": 1, "blocking": True}

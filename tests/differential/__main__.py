@@ -42,7 +42,7 @@ def explore(subject: Subject) -> None:
 
 def main() -> None:
     """Go on until the time is over."""
-    deadline = time.monotonic() + float(*sys.argv[1:] or [60])
+    deadline = time.monotonic() + float(sys.argv[1] if len(sys.argv) > 1 else "60")
     with quick_collections():
         while time.monotonic() < deadline:
             for subject in OPTIONS:

@@ -113,6 +113,11 @@ def _limit_is_no_number(where: Situation) -> bool:
     )
 
 
+def _maxshared_negative(where: Situation) -> bool:
+    maxshared = where.script.options.get("maxshared")
+    return isinstance(maxshared, int) and maxshared < 0
+
+
 def _more_idle_than_allowed(where: Situation) -> bool:
     """A connection was returned while another one was rolled back, and DBUtils keeps both."""
     borrowed = any(event[0] == "borrow" for event in where.theirs.events)
@@ -178,6 +183,14 @@ DIFFERENCES: Final = (
         "it is a TypeError that names the limit",
         "only the words differ",
         _limit_is_no_number,
+    ),
+    Difference(
+        "maxshared-negative",
+        "1.3",
+        "with a negative `maxshared` every call that would share is an IndexError",
+        "a negative limit means 0, as with the other three",
+        "such a pool can only be used without sharing",
+        _maxshared_negative,
     ),
     Difference(
         "close-takes-what-is-there",

@@ -3,7 +3,7 @@
 
 mod plain;
 
-use millpond_core::{Limits, Policy, Ticks, NEVER};
+use millpond_core::{Limits, Policy, Priority, Ticks, NEVER};
 use plain::World;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -12,7 +12,7 @@ use proptest::sample::Index;
 enum Step {
     TryAcquire(u32),
     /// A thread that can be nudged, or a callback.
-    Join(bool),
+    Join(bool, bool),
     Leave(Index),
     Dismiss,
     Retry(Index),
@@ -22,6 +22,7 @@ enum Step {
     BeginReset(Index),
     EndReset(Index, bool),
     Discard(Index),
+    Suspect(Index),
     Detach(Index),
     /// A job ends, well or badly.
     Finish(Index, bool),
@@ -37,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
     let index = any::<Index>;
     prop_oneof![
         6 => (0..5_u32).prop_map(Step::TryAcquire),
-        6 => any::<bool>().prop_map(Step::Join),
+        6 => (any::<bool>(), prop::bool::weighted(0.3)).prop_map(|(thread, urgent)| Step::Join(thread, urgent)),
         2 => index().prop_map(Step::Leave),
         1 => Just(Step::Dismiss),
         6 => index().prop_map(Step::Retry),
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => index().prop_map(Step::BeginReset),
         4 => (index(), prop::bool::weighted(0.8)).prop_map(|(which, good)| Step::EndReset(which, good)),
         1 => index().prop_map(Step::Discard),
+        1 => index().prop_map(Step::Suspect),
         1 => index().prop_map(Step::Detach),
         12 => (index(), prop::bool::weighted(0.8)).prop_map(|(which, good)| Step::Finish(which, good)),
         3 => (1..40_u64).prop_map(Step::Pass),
@@ -91,7 +93,9 @@ fn one<T>(which: Index, of: &[T]) -> Option<usize> {
 fn apply(world: &mut World, step: &Step) {
     match *step {
         Step::TryAcquire(habit) => world.try_acquire(habit),
-        Step::Join(thread) => world.join(thread),
+        Step::Join(thread, urgent) => {
+            world.join(thread, if urgent { Priority::High } else { Priority::Normal });
+        }
         Step::Dismiss => world.dismiss(),
         Step::Pass(ticks) => world.pass(ticks),
         Step::Resize(min_size, max_size) => world.resize(min_size, max_size),
@@ -104,9 +108,8 @@ fn apply(world: &mut World, step: &Step) {
 }
 
 fn apply_to_one(world: &mut World, step: &Step) {
-    let queue = world.queue.make_contiguous();
     let done = match *step {
-        Step::Leave(which) => one(which, queue).map(|index| world.leave(index)),
+        Step::Leave(which) => one(which, &world.queue).map(|index| world.leave(index)),
         Step::Retry(which) => one(which, &world.nudges).map(|index| world.retry(index)),
         Step::Accept(which) => one(which, &world.grants).map(|index| world.accept(index)),
         Step::GiveUp(which) => one(which, &world.grants).map(|index| world.give_up(index)),
@@ -116,6 +119,7 @@ fn apply_to_one(world: &mut World, step: &Step) {
             one(which, &world.resetting).map(|index| world.end_reset(index, good))
         }
         Step::Discard(which) => one(which, &world.held).map(|index| world.discard(index)),
+        Step::Suspect(which) => one(which, &world.held).map(|index| world.suspect(index)),
         Step::Detach(which) => one(which, &world.held).map(|index| world.detach(index)),
         Step::Finish(which, good) => one(which, &world.jobs).map(|index| world.finish(index, good)),
         _ => None,

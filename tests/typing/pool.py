@@ -51,7 +51,7 @@ def a_connection_goes_back_to_a_pool_of_its_kind(pool: millpond.Pool[sqlite3.Con
 
 def a_timeout_is_given_by_its_name(pool: millpond.Pool[sqlite3.Connection]) -> None:
     pool.acquire(0.5)  # type: ignore[call-arg]
-    pool.connection(0.5)  # type: ignore[call-arg]
+    pool.connection(0.5)  # type: ignore[call-overload]
     millpond.Pool(connect, 4)  # type: ignore[call-arg]
 
 

@@ -10,7 +10,7 @@ The first attempt is made in Rust; see ``rust/python/src/dbutils/statement.py``.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from millpond._core import CoreSteady
 
@@ -42,30 +42,39 @@ class Statement(NamedTuple):
         return result
 
 
-def run(statement: Statement) -> Any:
+def run_statement(cursor: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Execute a statement where the connection is only something like a steady one."""
-    con = statement.cursor._con
+    con = cursor._con
     transaction = con._transaction
     if not transaction:
         con._ping_check(4)
         if con._maxusage and con._usage >= con._maxusage:
-            return retry(statement, con, transaction=False, error=None)
+            return retry_statement(cursor, name, args, kwargs, con, False, None)
     try:
-        result = statement.run_on(statement.cursor._cursor)
+        result = Statement(cursor, name, args, kwargs).run_on(cursor._cursor)
     except con._failures as error:
-        return retry(statement, con, transaction=transaction, error=error)
+        return retry_statement(cursor, name, args, kwargs, con, transaction, error)
     _count_use(con)
     return result
 
 
-def retry(statement: Statement, con: Any, *, transaction: bool, error: BaseException | None) -> Any:
+def retry_statement(
+    cursor: Any,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    con: Any,
+    transaction: bool,
+    error: BaseException | None,
+) -> Any:
     """Make the second and the third attempt; without an error, the connection is overused."""
+    overused = error is None
     try:
         raise con._failure if error is None else error
     except con._failures as failure:
-        # Nobody is asked about an overused connection.
-        if error is not None and (statement.cursor._no_failover or not con._fatal_check(failure)):
+        if not overused and (cursor._no_failover or not con._fatal_check(failure)):
             raise
+        statement = Statement(cursor, name, args, kwargs)
         done = None if transaction else _on_new_cursor(statement, con)
         done = done or _on_new_connection(statement, con, failure, transaction=transaction)
         if done:
@@ -74,8 +83,7 @@ def retry(statement: Statement, con: Any, *, transaction: bool, error: BaseExcep
             con._transaction = False
         raise
     finally:
-        # This frame is in its traceback: together they would keep the connection until the
-        # garbage collector comes. So each frame that it passes lets go of it.
+        # The error knows this frame: such a cycle would keep the cursor until it is collected.
         del error
 
 
@@ -124,16 +132,16 @@ def _on_new_connection(
 def reopen_cursor(
     con: Any,
     error: BaseException | None,
+    transaction: bool,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    *,
-    transaction: bool,
 ) -> Any:
     """Return a cursor on a new connection; without an error, the old one is overused."""
+    overused = error is None
     try:
         raise con._failure if error is None else error
     except con._failures as failure:
-        if error is not None and not con._fatal_check(failure):
+        if not overused and not con._fatal_check(failure):
             raise
         opened = _open(con, args, kwargs)
         if opened is not None:
@@ -146,7 +154,16 @@ def reopen_cursor(
             con._transaction = False
         raise
     finally:
-        del error  # as in `retry`
+        del error  # as above
+
+
+def reopen_after(con: Any, error: BaseException) -> NoReturn:
+    """Replace the connection on which a transaction could not be ended, and raise the error."""
+    try:
+        raise error
+    finally:
+        reopen(con)
+        del error  # as above
 
 
 def reopen(con: Any) -> bool:

@@ -163,6 +163,8 @@ class PooledDB(CorePooledDB):
         mincached = 0 if mincached is None else mincached
         maxcached = max(maxcached, mincached) if maxcached else 0
         self._maxcached = maxcached
+        if isinstance(maxshared, int) and maxshared < 0:
+            maxshared = 0  # as with the other limits; DBUtils would share what is not there
         if threadsafety > 1 and maxshared:
             self._maxshared = maxshared
             self._shared_cache: list[SharedDBConnection] = []

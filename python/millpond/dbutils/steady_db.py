@@ -16,6 +16,7 @@ cursor.execute("select 1")
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -24,7 +25,7 @@ from millpond.dbutils import _failover, _provider
 from millpond.dbutils._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "InvalidCursorError",
@@ -301,25 +302,8 @@ class SteadyDBConnection(CoreSteady):
         """Call the driver's ``ping``."""
         return self._con.ping(*args, **kwargs)
 
-    def _reopen_after(self, error: BaseException) -> NoReturn:
-        """Replace the connection on which a transaction could not be ended, and raise the error."""
-        try:
-            raise error
-        finally:
-            del error  # as in `_failover.retry`
-            _failover.reopen(self)
-
-    def _reopen_cursor(
-        self,
-        error: BaseException | None,
-        transaction: bool,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        try:
-            return _failover.reopen_cursor(self, error, args, kwargs, transaction=transaction)
-        finally:
-            del error  # as in `_failover.retry`
+    _reopen_after = _failover.reopen_after
+    _reopen_cursor = _failover.reopen_cursor
 
     def cursor(self, *args: Any, **kwargs: Any) -> SteadyDBCursor:
         """Return a steady cursor. The arguments are the driver's."""
@@ -334,7 +318,7 @@ def _checked_maxusage(maxusage: Any) -> int:
     if not isinstance(maxusage, int):
         message = "'maxusage' must be an integer value."
         raise TypeError(message)
-    return maxusage
+    return min(maxusage, sys.maxsize)
 
 
 def _checked_failures(failures: Any) -> Any:
@@ -428,20 +412,5 @@ class SteadyDBCursor(CoreCursor):
             else:
                 cursor.setoutputsize(size, column)
 
-    def _run_statement(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return _failover.run(_failover.Statement(self, name, args, kwargs))
-
-    def _retry_statement(
-        self,
-        name: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        con: SteadyDBConnection,
-        transaction: bool,
-        error: BaseException | None,
-    ) -> Any:
-        statement = _failover.Statement(self, name, args, kwargs)
-        try:
-            return _failover.retry(statement, con, transaction=transaction, error=error)
-        finally:
-            del error  # as in `_failover.retry`
+    _run_statement = _failover.run_statement
+    _retry_statement = _failover.retry_statement

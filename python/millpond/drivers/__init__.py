@@ -6,18 +6,37 @@ write ``_name.py`` with a class derived from `Dbapi` that has ``from_url()``, an
 
 from __future__ import annotations
 
+import copy
 import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
-from millpond.drivers._base import Bound, C, Driver, redact
+from millpond.drivers._base import C, Driver, redact
 from millpond.drivers._dbapi import Dbapi
+from millpond.drivers._session import (
+    AT_CONNECT,
+    DEFAULTS,
+    ISOLATION_LEVELS,
+    SessionOptions,
+    TransactionStatus,
+)
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Dbapi", "Driver", "find", "redact", "refine"]
+__all__ = [
+    "AT_CONNECT",
+    "DEFAULTS",
+    "ISOLATION_LEVELS",
+    "Dbapi",
+    "Driver",
+    "SessionOptions",
+    "TransactionStatus",
+    "find",
+    "redact",
+    "refine",
+]
 
 _DRIVERS: Final = {"psycopg": "Psycopg", "sqlite3": "Sqlite3"}
 _SCHEMES: Final = {
@@ -155,17 +174,9 @@ def _for_callable(connect: object, driver: object) -> Driver[Any]:
     if not isinstance(driver, Driver):
         msg = f"driver={_show(driver)}: must be a name, None, or have all that a Driver has"
         raise PoolConfigError(msg)
-    return Bound(
-        name=driver.name,
-        operational_error=driver.operational_error,
-        needs_reset=driver.needs_reset,
-        reset_method=driver.reset_method,
-        connect=connect,
-        reset=driver.reset,
-        ping=driver.ping,
-        close=driver.close,
-        is_transient=driver.is_transient,
-    )
+    made = copy.copy(driver)
+    made.connect = connect  # type: ignore[method-assign]
+    return made
 
 
 def _show(value: object) -> str:

@@ -7,11 +7,10 @@ The pool calls `connect`, `ping` and `close` in its worker threads, where they m
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from millpond.drivers._session import SessionOptions, TransactionStatus
 
 C = TypeVar("C")
 
@@ -80,6 +79,93 @@ class Driver(Protocol[C]):
             Exception: The connection is dead.
         """
 
+    @property
+    def supports(self) -> frozenset[str]:
+        """What the driver can do: names of `SessionOptions`, and of features.
+
+        The features are ``"cancel"`` and ``"reset_session"``. What is asked for and not in here is
+        an error when the pool is made.
+        """
+
+    def prepare(self, conn: C, options: SessionOptions) -> object:
+        """Carry out the options that connecting could not, on a new connection.
+
+        Raises:
+            Exception: The connection cannot be made as it should be, and is closed.
+        """
+
+    def fileno(self, conn: C) -> int:
+        """Return the file descriptor of the socket, or -1 if there is none to be had.
+
+        The pool polls it at each acquire, which shows a connection that the server closed. Asked
+        once for each connection.
+        """
+
+    def is_alive(self, conn: C) -> bool | None:
+        """Say without a round trip whether it is usable. ``None`` is: ask the server."""
+
+    def transaction_status(self, conn: C) -> TransactionStatus:
+        """Say how the connection stands, without a round trip."""
+
+    def reset_session(self, conn: C) -> object:
+        """Bring the session back to what it was when it was new, with ``reset="session"``.
+
+        Raises:
+            Exception: The connection cannot be used any more; the pool discards it.
+        """
+
+    def cancel(self, conn: C) -> object:
+        """Have the server end the statement that another thread is running on the connection.
+
+        Called in a worker thread; it may block for a round trip of its own.
+
+        Raises:
+            Exception: It could not be done.
+        """
+
+    def begin(
+        self, conn: C, *, isolation: str | None = None, read_only: bool | None = None
+    ) -> object:
+        """Begin a transaction, also where the driver is in autocommit mode.
+
+        Raises:
+            Exception: Whatever the driver raises.
+        """
+
+    def commit(self, conn: C) -> object:
+        """Commit what `begin` began.
+
+        Raises:
+            Exception: Whatever the driver raises.
+        """
+
+    def rollback(self, conn: C) -> object:
+        """Roll back what `begin` began.
+
+        Raises:
+            Exception: Whatever the driver raises.
+        """
+
+    def execute(self, conn: C, statement: str) -> object:
+        """Run a statement without a result, such as ``SAVEPOINT a``.
+
+        Raises:
+            Exception: Whatever the driver raises.
+        """
+
+    @property
+    def savepoint_sql(self) -> tuple[str, str, str | None]:
+        """How to set a savepoint, go back to it, and drop it, with ``{}`` for its name."""
+
+    def is_disconnect(self, error: BaseException) -> bool:
+        """Say whether the error means that the connection is gone."""
+
+    def is_cancelled(self, error: BaseException) -> bool:
+        """Say whether the error is what a statement raises that was ended by `cancel`."""
+
+    def is_retryable(self, error: BaseException) -> bool:
+        """Say whether the transaction may succeed when repeated: a deadlock, a conflict."""
+
     def close(self, conn: C) -> object:
         """Close the connection.
 
@@ -89,18 +175,3 @@ class Driver(Protocol[C]):
 
     def is_transient(self, error: BaseException) -> bool:
         """Say whether to try again after `connect` raised this, while somebody is waiting."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bound(Generic[C]):
-    """A user's own driver with the callable that connects."""
-
-    name: str
-    operational_error: type[Exception] | None
-    needs_reset: bool
-    reset_method: str | None
-    connect: Callable[[], C]
-    reset: Callable[[C], object]
-    ping: Callable[[C], object]
-    close: Callable[[C], object]
-    is_transient: Callable[[BaseException], bool]

@@ -122,6 +122,19 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
         """Run ``SELECT 1``, which opens no transaction that would stay."""
         conn.execute("SELECT 1").fetchall()
 
+    @classmethod
+    def begin(
+        cls,
+        conn: sqlite3.Connection,
+        *,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> None:
+        """Begin now: by itself the module does so at the first change, and not at a savepoint."""
+        super().begin(conn, isolation=isolation, read_only=read_only)
+        if not conn.in_transaction:
+            conn.execute("BEGIN")
+
     @staticmethod
     def is_transient(error: BaseException) -> bool:
         """Say no for a file that cannot be opened, and otherwise what is usual."""

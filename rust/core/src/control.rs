@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::core::{gate, Core};
 use crate::effects::{Effects, Reason};
 use crate::limits::Ticks;
+use crate::schedule::Alarm;
 use crate::slot::Slot;
 use crate::slots::MAX_SIZE;
 use crate::waiter::Waker;
+use crate::wheel::TimerId;
 use crate::word::{Flag, State};
 
 /// One slot as it was when it was looked at.
@@ -32,6 +34,18 @@ pub struct SlotView {
 }
 
 impl<T, W: Waker> Core<T, W> {
+    /// Sets an alarm, which `advance` reports when its time has come.
+    pub fn set_alarm(&self, when: Ticks, effects: &mut Effects<T, W>) -> (Alarm, TimerId) {
+        let (alarm, timer, retimed) = self.schedule.lock().set_alarm(when);
+        effects.retimed |= retimed;
+        (alarm, timer)
+    }
+
+    /// Takes an alarm back. It may have gone off already.
+    pub fn cancel_alarm(&self, timer: TimerId) {
+        self.schedule.lock().cancel_alarm(timer);
+    }
+
     /// Changes the sizes while the pool is in use. What is above the new limit is closed when it is
     /// idle, and on its return when it is held.
     ///

@@ -15,7 +15,7 @@ use crate::slots::Slots;
 use crate::stats::{Stats, SAMPLE_EVERY};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, CachePadded, Mutex};
 use crate::waiter::{WaitQueue, Waker};
-use crate::word::{Flag, State, Word};
+use crate::word::{State, Word};
 
 /// The gate: one word that is zero while nothing keeps callers from helping themselves.
 pub(crate) mod gate {
@@ -262,7 +262,7 @@ impl<T, W: Waker> Core<T, W> {
         self.note_return(slot, now, nanos);
         let mut held = held;
         loop {
-            if held.word.has(Flag::Retire) {
+            if held.word.is_spent() {
                 return GivenBack::Spent(slot.retire_reason());
             }
             if slot.release(held.word) {

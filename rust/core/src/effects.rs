@@ -1,5 +1,6 @@
 //! What the engine decided and its caller has to do, once no lock is held.
 
+use crate::schedule::Alarm;
 use crate::slot::Claim;
 use crate::waiter::Waker;
 use crate::word::State;
@@ -28,11 +29,13 @@ pub enum Reason {
     Shrunk,
     /// The pool was closed.
     Closed,
+    /// It had to be validated before its next use, and was not.
+    Suspect,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Idle,
         Self::Lifetime,
         Self::Uses,
@@ -43,6 +46,7 @@ impl Reason {
         Self::Evicted,
         Self::Shrunk,
         Self::Closed,
+        Self::Suspect,
     ];
 
     /// The name under which statistics and logs show the reason.
@@ -59,6 +63,7 @@ impl Reason {
             Self::Evicted => "evicted",
             Self::Shrunk => "shrunk",
             Self::Closed => "closed",
+            Self::Suspect => "suspect",
         }
     }
 }
@@ -98,6 +103,8 @@ pub struct Effects<T, W: Waker> {
     pub leaks: Vec<Claim>,
     /// Jobs that missed their deadline and lost their slot, with the state that it was in.
     pub overdue: Vec<(Claim, State)>,
+    /// Alarms that went off.
+    pub alarms: Vec<Alarm>,
     /// The timer sleeps until a moment that is not the right one any more.
     pub retimed: bool,
 }
@@ -109,6 +116,7 @@ impl<T, W: Waker> Default for Effects<T, W> {
             jobs: Vec::new(),
             leaks: Vec::new(),
             overdue: Vec::new(),
+            alarms: Vec::new(),
             retimed: false,
         }
     }
@@ -122,6 +130,7 @@ impl<T, W: Waker> Effects<T, W> {
             && self.jobs.is_empty()
             && self.leaks.is_empty()
             && self.overdue.is_empty()
+            && self.alarms.is_empty()
             && !self.retimed
     }
 }

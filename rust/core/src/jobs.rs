@@ -175,10 +175,7 @@ impl<T, W: Waker> Core<T, W> {
         effects: &mut Effects<T, W>,
     ) -> bool {
         let Some(generation) = self.slots.get(index).begin_check(seen) else { return false };
-        let claim = Claim { slot: index, generation };
-        let due_at = now.saturating_add(self.limits.validation_timeout);
-        self.begin_job(claim, due_at, effects);
-        effects.jobs.push(Job::Check(claim));
+        self.begin_check(Claim { slot: index, generation }, now, effects);
         true
     }
 
@@ -211,7 +208,7 @@ impl<T, W: Waker> Core<T, W> {
     ) -> bool {
         let slot = self.slots.get(claim.slot);
         let seen = slot.word();
-        if seen.generation() != claim.generation || seen.state() != from || seen.has(Flag::Retire) {
+        if seen.generation() != claim.generation || seen.state() != from || seen.is_spent() {
             return false;
         }
         // As for every reservation: whoever counts under the mutex must not miss what moves meanwhile.
@@ -264,12 +261,36 @@ impl<T, W: Waker> Core<T, W> {
         if reason == Reason::Shrunk && self.move_down(claim, from, now, effects) {
             return true;
         }
+        if reason == Reason::Suspect && self.vet(claim, from, now, effects) {
+            return true;
+        }
         let slot = self.slots.get(claim.slot);
         let Some((generation, value)) = slot.begin_close(claim.generation, from) else {
             return false;
         };
         self.close(Claim { generation, ..claim }, value, reason, now, effects);
         true
+    }
+
+    /// Has the connection validated when its holder gives it back: a cancellation may still hit it.
+    pub fn suspect_held(&self, held: Held) {
+        let claim = held.claim();
+        self.slots.get(claim.slot).flag(Flag::Vet, Some(claim.generation));
+    }
+
+    /// Hands the owner's connection to a job that validates it (T18).
+    fn vet(&self, claim: Claim, from: State, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        let Some(generation) = self.slots.get(claim.slot).begin_vet(claim.generation, from) else {
+            return false;
+        };
+        self.begin_check(Claim { generation, ..claim }, now, effects);
+        true
+    }
+
+    fn begin_check(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
+        let due_at = now.saturating_add(self.limits.validation_timeout);
+        self.begin_job(claim, due_at, effects);
+        effects.jobs.push(Job::Check(claim));
     }
 
     /// Gives up a place whose connection does not come (T3). False when it was given up before.

@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::stats::Counter;
 use crate::sync::{AtomicU64, Mutex};
-use crate::waiter::{Ticket, WaitQueue, Waker};
+use crate::waiter::{Priority, Ticket, WaitQueue, Waker};
 
 const ONE: u64 = 1;
 const IN_USE_BITS: u32 = 24;
@@ -121,7 +121,7 @@ impl<W: Waker> Permits<W> {
         // Relaxed: all accesses to one word have one order, and nothing else is handed over by this.
         // From here on a release takes the mutex, or its permit is in sight of `serve`.
         self.word.fetch_add(WAITER, Relaxed);
-        let ticket = queue.push(waker, 0);
+        let ticket = queue.push(waker, Priority::Normal, 0);
         let served = self.serve(&mut queue);
         (ticket, served)
     }

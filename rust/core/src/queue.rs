@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::core::{gate, Core};
 use crate::effects::{Effects, Job, Reason, Wake};
-use crate::limits::{Policy, Ticks, HAND_OFF_AFTER};
+use crate::limits::{Policy, Ticks, HAND_OFF_AFTER, NEVER};
 use crate::slot::Claim;
-use crate::waiter::{Nudged, Ticket, WaitQueue, Waker};
+use crate::waiter::{Nudged, Priority, Ticket, WaitQueue, Waker};
 use crate::word::State;
 
 /// Why a caller may not wait.
@@ -21,6 +21,8 @@ pub enum Refused {
     Closed,
     /// `max_waiting` callers wait already.
     Full,
+    /// By the pace of those before it, it would wait for that many ticks.
+    Hopeless(Ticks),
 }
 
 impl<T, W: Waker> Core<T, W> {
@@ -34,6 +36,22 @@ impl<T, W: Waker> Core<T, W> {
         now: Ticks,
         effects: &mut Effects<T, W>,
     ) -> Result<Ticket, Refused> {
+        self.join_as(waker, Priority::Normal, NEVER, now, effects)
+    }
+
+    /// Joins the queue with a priority, unless it can be foreseen that the wait is longer than
+    /// `patience`.
+    ///
+    /// # Errors
+    /// [`Refused`], and nothing has changed.
+    pub fn join_as(
+        &self,
+        waker: W,
+        priority: Priority,
+        patience: Ticks,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> Result<Ticket, Refused> {
         let mut queue = self.queue.lock();
         if self.is_closed() {
             return Err(Refused::Closed);
@@ -42,11 +60,16 @@ impl<T, W: Waker> Core<T, W> {
             self.stats.refused.add_one();
             return Err(Refused::Full);
         }
+        let expected = queue.expected_wait(priority);
+        if expected > patience && !queue.is_empty() {
+            self.stats.refused.add_one();
+            return Err(Refused::Hopeless(expected));
+        }
         self.stats.queued.add_one();
         self.observe(now);
         // SeqCst: before the scan of the slots; pairs with `attention` after a release.
         self.gate.fetch_add(1, SeqCst);
-        let ticket = queue.push(waker, now);
+        let ticket = queue.push(waker, priority, now);
         self.serve(&mut queue, now, effects);
         Ok(ticket)
     }
@@ -73,7 +96,8 @@ impl<T, W: Waker> Core<T, W> {
             return;
         }
         if let Some(claim) = self.grant_idle(now, effects) {
-            if let Some(waker) = self.take_off(&mut queue, ticket, now) {
+            // As the head, so that it counts for whose turn is next.
+            if let Some(waker) = self.take_head(&mut queue, now) {
                 effects.wakes.push(Wake::Granted(waker, claim));
             }
         } else if queue.head_age(now) >= HAND_OFF_AFTER {

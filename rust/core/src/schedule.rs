@@ -1,4 +1,4 @@
-//! The next deadline of every slot, on one timer wheel.
+//! The next deadline of every slot, and the alarms of its users, on one timer wheel.
 //!
 //! A slot has at most one entry, for the earliest of its deadlines. Borrow and return do not touch it:
 //! they store a tick, and when the entry fires the upkeep reads the slot and arms it again for what is
@@ -12,13 +12,27 @@
 use crate::limits::{Ticks, NEVER};
 use crate::wheel::{TimerId, Wheel};
 
-/// What fires: a slot, or the end of the pause after failed attempts to connect.
+/// What fires: a slot, an alarm from here on, or the end of the pause after failed attempts to connect.
+const ALARMS: u64 = 1 << 32;
 const REOPEN: u64 = u64::MAX;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Slot(u32),
     Reopen,
+    Alarm(Alarm),
+}
+
+/// An alarm, by a number that is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Alarm(u64);
+
+impl Alarm {
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0 - ALARMS
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +46,20 @@ pub(crate) struct Schedule {
     wheel: Wheel,
     slots: Vec<Option<Armed>>,
     reopen: Option<Armed>,
+    next_alarm: u64,
     /// The moment at which the timer thread will look by itself.
     promised: Ticks,
 }
 
 impl Schedule {
     pub(crate) fn new() -> Self {
-        Self { wheel: Wheel::new(0), slots: Vec::new(), reopen: None, promised: NEVER }
+        Self {
+            wheel: Wheel::new(0),
+            slots: Vec::new(),
+            reopen: None,
+            next_alarm: ALARMS,
+            promised: NEVER,
+        }
     }
 
     /// Sets the deadline of a slot. True when the timer thread has to be told.
@@ -58,19 +79,34 @@ impl Schedule {
         self.is_news(before, when)
     }
 
+    /// Sets an alarm. The second is true when the timer thread has to be told.
+    pub(crate) fn set_alarm(&mut self, when: Ticks) -> (Alarm, TimerId, bool) {
+        let alarm = Alarm(self.next_alarm);
+        self.next_alarm += 1;
+        let timer = self.wheel.insert(when, alarm.0);
+        (alarm, timer, self.is_news(None, when))
+    }
+
+    /// Takes an alarm back, if it has not gone off.
+    pub(crate) fn cancel_alarm(&mut self, timer: TimerId) {
+        // The timer thread is not told: it may sleep until then, and finds nothing to do.
+        self.wheel.cancel(timer);
+    }
+
     /// Collects what is due, at most `budget` timers at a time. True when there is more.
     pub(crate) fn advance(&mut self, now: Ticks, budget: usize, due: &mut Vec<Due>) -> bool {
         let Self { wheel, slots, reopen, .. } = self;
         let progress = wheel.advance(now, budget, &mut |_, payload| {
-            due.push(match u32::try_from(payload) {
-                Ok(slot) => {
+            due.push(match (u32::try_from(payload), payload) {
+                (Ok(slot), _) => {
                     slots[slot as usize] = None;
                     Due::Slot(slot)
                 }
-                Err(_) => {
+                (Err(_), REOPEN) => {
                     *reopen = None;
                     Due::Reopen
                 }
+                (Err(_), alarm) => Due::Alarm(Alarm(alarm)),
             });
         });
         progress.more
@@ -175,5 +211,19 @@ mod tests {
         assert_eq!(due(&mut schedule, 60), [Due::Reopen]);
         assert_eq!(schedule.promise(), Some(100));
         assert!(!schedule.arm(2, 100));
+    }
+
+    #[test]
+    fn an_alarm_goes_off_once_unless_it_is_taken_back() {
+        let mut schedule = Schedule::new();
+        let (first, _, news) = schedule.set_alarm(100);
+        let (second, timer, _) = schedule.set_alarm(100);
+
+        schedule.cancel_alarm(timer);
+
+        assert!(news);
+        assert_ne!(first, second);
+        assert_eq!(due(&mut schedule, 100), [Due::Alarm(first)]);
+        assert_eq!(due(&mut schedule, 1000), []);
     }
 }

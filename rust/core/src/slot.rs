@@ -254,7 +254,7 @@ impl<T> Slot<T> {
     pub(crate) fn publish(&self, generation: u64, from: State) -> bool {
         self.swap_with(|word| {
             let owned = word.generation() == generation && word.state() == from;
-            (owned && !word.has(Flag::Retire)).then(|| word.without_flags().moved(State::Idle))
+            (owned && !word.is_spent()).then(|| word.without_flags().moved(State::Idle))
         })
         .is_some()
     }
@@ -295,8 +295,21 @@ impl<T> Slot<T> {
         self.flag(Flag::Retire, generation);
     }
 
-    /// Why a connection with the flag RETIRE was flagged.
+    /// T18. The owner in `from` gives the connection to whoever validates it, unless it is to be closed.
+    pub(crate) fn begin_vet(&self, generation: u64, from: State) -> Option<u64> {
+        self.swap_with(|word| {
+            let owned = word.generation() == generation && word.state() == from;
+            (owned && !word.has(Flag::Retire)).then(|| word.granted(State::Checking))
+        })
+        .map(Word::generation)
+    }
+
+    /// Why a connection with a flag was flagged.
     pub(crate) fn retire_reason(&self) -> Reason {
+        let word = self.word();
+        if word.has(Flag::Vet) && !word.has(Flag::Retire) {
+            return Reason::Suspect;
+        }
         let number = self.record.retire_reason.load(Relaxed);
         let reason = usize::try_from(number).ok().and_then(|number| Reason::ALL.get(number));
         reason.copied().unwrap_or(Reason::Evicted)

@@ -35,6 +35,7 @@ impl<T, W: Waker> Core<T, W> {
                 match due {
                     Due::Slot(index) => self.look_after(index, now, effects),
                     Due::Reopen => self.reopen(now, effects),
+                    Due::Alarm(alarm) => effects.alarms.push(alarm),
                 }
             }
             if !more {

@@ -1,7 +1,8 @@
 //! The callers that wait, in the order in which they asked.
 //!
-//! A doubly linked list threaded through a slab, so that giving up takes as long as joining, wherever
-//! in the line. Everything here happens under the queue's mutex and is a few loads and stores; who is
+//! Two lines, for two priorities: the urgent one goes first, but of those in the other line one is
+//! served after every `URGENT_IN_A_ROW` of it, so that nobody starves. Each is a doubly linked list
+//! threaded through a slab, so that giving up takes as long as joining, wherever in the line. Everything here happens under the queue's mutex and is a few loads and stores; who is
 //! taken off the list is woken after the mutex is released, by whoever took it.
 
 use crate::slab::{Key, Slab};
@@ -18,6 +19,22 @@ pub trait Waker {
     fn nudge(&self) -> Option<Self::Nudge>;
 }
 
+/// How many urgent callers are served in a row while others wait.
+const URGENT_IN_A_ROW: u32 = 4;
+
+/// How much of the pace is made by the last interval: an eighth, as TCP smooths its round trips.
+const PACE_SHIFT: u32 = 3;
+
+/// How a caller queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Before those who are not urgent.
+    High,
+    /// In turn.
+    #[default]
+    Normal,
+}
+
 /// A waiter's place in the queue, good until it is served or gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(Key);
@@ -26,23 +43,44 @@ pub struct Ticket(Key);
 struct Node<W> {
     waker: W,
     joined_at: u64,
+    priority: Priority,
     nudged: bool,
     next: Option<Key>,
     previous: Option<Key>,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    head: Option<Key>,
+    tail: Option<Key>,
+}
+
 #[derive(Debug)]
 pub(crate) struct WaitQueue<W> {
     nodes: Slab<Node<W>>,
-    head: Option<Key>,
-    tail: Option<Key>,
+    urgent: Line,
+    others: Line,
+    /// Urgent callers served since one of the others was.
+    in_a_row: u32,
     /// Tick at which the present head became the head.
     head_since: u64,
+    /// When somebody was last served while another waited, to measure the pace.
+    served_at: Option<u64>,
+    /// Ticks between one served and the next, smoothed, times `1 << PACE_SHIFT`. 0 is: not known.
+    pace: u64,
 }
 
 impl<W: Waker> WaitQueue<W> {
     pub(crate) fn new() -> Self {
-        Self { nodes: Slab::new(), head: None, tail: None, head_since: 0 }
+        Self {
+            nodes: Slab::new(),
+            urgent: Line::default(),
+            others: Line::default(),
+            in_a_row: 0,
+            head_since: 0,
+            served_at: None,
+            pace: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -50,11 +88,11 @@ impl<W: Waker> WaitQueue<W> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.is_none()
+        self.nodes.len() == 0
     }
 
     pub(crate) fn is_head(&self, ticket: Ticket) -> bool {
-        self.head == Some(ticket.0)
+        self.head() == Some(ticket.0)
     }
 
     /// How long the head has been the head.
@@ -62,47 +100,65 @@ impl<W: Waker> WaitQueue<W> {
         now.saturating_sub(self.head_since)
     }
 
-    pub(crate) fn push(&mut self, waker: W, now: u64) -> Ticket {
-        let previous = self.tail;
-        let node = Node { waker, joined_at: now, nudged: false, next: None, previous };
+    /// Ticks that a caller who joins now will wait, by the pace of those before it; 0 when nothing is
+    /// known about that.
+    pub(crate) fn expected_wait(&self, priority: Priority) -> u64 {
+        let before = match priority {
+            Priority::Normal => self.nodes.len(),
+            Priority::High => self.keys(self.urgent).count(),
+        };
+        (self.pace * (before as u64 + 1)) >> PACE_SHIFT
+    }
+
+    pub(crate) fn push(&mut self, waker: W, priority: Priority, now: u64) -> Ticket {
+        if self.is_empty() {
+            // What came before was no queue, and says nothing about the pace.
+            self.served_at = Some(now);
+        }
+        let head = self.head();
+        let previous = self.line(priority).tail;
+        let node = Node { waker, joined_at: now, priority, nudged: false, next: None, previous };
         let key = self.nodes.insert(node);
         match previous {
             Some(tail) => self.link(tail).next = Some(key),
-            None => {
-                self.head = Some(key);
-                self.head_since = now;
-            }
+            None => self.line(priority).head = Some(key),
         }
-        self.tail = Some(key);
+        self.line(priority).tail = Some(key);
+        self.note_head(head, now);
         Ticket(key)
     }
 
-    /// Takes the oldest waiter off the queue.
+    /// Takes the waiter off the queue whose turn it is.
     pub(crate) fn pop(&mut self, now: u64) -> Option<W> {
-        let head = self.head?;
+        let head = self.head()?;
+        let others_wait = self.others.head.is_some();
+        match self.link(head).priority {
+            Priority::High if others_wait => self.in_a_row += 1,
+            _ => self.in_a_row = 0,
+        }
+        self.note_served(now);
         self.remove(Ticket(head), now)
     }
 
     /// Takes a waiter off the queue; `None` when somebody else already did.
     pub(crate) fn remove(&mut self, ticket: Ticket, now: u64) -> Option<W> {
+        let head = self.head();
         let node = self.nodes.remove(ticket.0)?;
         match node.previous {
             Some(previous) => self.link(previous).next = node.next,
-            None => {
-                self.head = node.next;
-                self.head_since = now;
-            }
+            None => self.line(node.priority).head = node.next,
         }
         match node.next {
             Some(next) => self.link(next).previous = node.previous,
-            None => self.tail = node.previous,
+            None => self.line(node.priority).tail = node.previous,
         }
+        self.note_head(head, now);
         Some(node.waker)
     }
 
     /// A nudge for the head, unless one is still on its way.
     pub(crate) fn nudge_head(&mut self) -> Option<Nudged<W>> {
-        let head = self.head?;
+        let head = self.head()?;
         let node = self.link(head);
         if node.nudged {
             return Some(Nudged::Already);
@@ -121,10 +177,46 @@ impl<W: Waker> WaitQueue<W> {
 
     /// The ticks at which the waiters joined, oldest first.
     pub(crate) fn joined(&self) -> Vec<u64> {
+        let waiting = self.keys(self.urgent).chain(self.keys(self.others));
+        let mut joined: Vec<_> =
+            waiting.filter_map(|key| self.nodes.get(key).map(|node| node.joined_at)).collect();
+        joined.sort_unstable();
+        joined
+    }
+
+    /// Whose turn it is.
+    fn head(&self) -> Option<Key> {
+        match (self.urgent.head, self.others.head) {
+            (Some(_), Some(other)) if self.in_a_row >= URGENT_IN_A_ROW => Some(other),
+            (urgent, other) => urgent.or(other),
+        }
+    }
+
+    fn note_head(&mut self, before: Option<Key>, now: u64) {
+        if self.head() != before {
+            self.head_since = now;
+        }
+    }
+
+    fn note_served(&mut self, now: u64) {
+        let last = self.served_at.replace(now).unwrap_or(now);
+        let interval = now.saturating_sub(last);
+        self.pace = match self.pace {
+            0 => interval << PACE_SHIFT,
+            pace => pace - (pace >> PACE_SHIFT) + interval,
+        };
+    }
+
+    fn keys(&self, line: Line) -> impl Iterator<Item = Key> + '_ {
         let next = |key: &Key| self.nodes.get(*key).and_then(|node| node.next);
-        std::iter::successors(self.head, next)
-            .filter_map(|key| self.nodes.get(key).map(|node| node.joined_at))
-            .collect()
+        std::iter::successors(line.head, next)
+    }
+
+    fn line(&mut self, priority: Priority) -> &mut Line {
+        match priority {
+            Priority::High => &mut self.urgent,
+            Priority::Normal => &mut self.others,
+        }
     }
 
     fn link(&mut self, key: Key) -> &mut Node<W> {
@@ -157,7 +249,9 @@ mod tests {
 
     fn queue(callers: &str) -> (WaitQueue<Caller>, Vec<Ticket>) {
         let mut queue = WaitQueue::new();
-        let tickets = (10..).zip(callers.chars()).map(|(now, name)| queue.push(Caller(name), now));
+        let tickets = (10..)
+            .zip(callers.chars())
+            .map(|(now, name)| queue.push(Caller(name), Priority::Normal, now));
         let tickets = tickets.collect();
         (queue, tickets)
     }
@@ -195,7 +289,7 @@ mod tests {
         }
         assert!(queue.is_empty());
 
-        queue.push(Caller('c'), 30);
+        queue.push(Caller('c'), Priority::Normal, 30);
 
         assert_eq!(rest(queue), "c");
     }
@@ -228,5 +322,63 @@ mod tests {
 
         assert!(queue.nudge_head().is_none());
         assert!(queue.nudge_head().is_none());
+    }
+
+    #[test]
+    fn urgent_callers_go_first_in_their_own_order() {
+        let (mut queue, _) = queue("ab");
+        for urgent in ['x', 'y'] {
+            queue.push(Caller(urgent), Priority::High, 20);
+        }
+
+        assert_eq!(queue.joined(), [10, 11, 20, 20]);
+        assert_eq!(rest(queue), "xyab");
+    }
+
+    #[test]
+    fn one_of_the_others_is_served_after_four_urgent_callers() {
+        let (mut queue, _) = queue("ab");
+        for urgent in "rstuvwxyz".chars() {
+            queue.push(Caller(urgent), Priority::High, 20);
+        }
+
+        assert_eq!(rest(queue), "rstuavwxybz");
+    }
+
+    #[test]
+    fn an_urgent_caller_is_the_head_from_when_it_joins() {
+        let (mut queue, tickets) = queue("a");
+
+        let urgent = queue.push(Caller('x'), Priority::High, 15);
+
+        assert!(queue.is_head(urgent));
+        assert_eq!(queue.head_age(18), 3);
+        queue.remove(urgent, 20);
+        assert!(queue.is_head(tickets[0]));
+        assert_eq!(queue.head_age(21), 1);
+    }
+
+    #[test]
+    fn the_wait_of_the_next_caller_follows_from_the_pace() {
+        let (mut queue, _) = queue("abcdef");
+        assert_eq!(queue.expected_wait(Priority::Normal), 0);
+        for now in [20, 30, 40] {
+            queue.pop(now);
+        }
+
+        assert_eq!(queue.expected_wait(Priority::Normal), 40);
+        assert_eq!(queue.expected_wait(Priority::High), 10);
+    }
+
+    #[test]
+    fn the_time_without_a_queue_does_not_slow_the_pace() {
+        let (mut queue, _) = queue("ab");
+        queue.pop(20);
+        queue.pop(30);
+
+        queue.push(Caller('c'), Priority::Normal, 1000);
+        queue.pop(1010);
+
+        assert_eq!(queue.expected_wait(Priority::Normal), 10);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Flag {
     Retire = 1,
     /// The holder was reported as a leak; once is enough.
     LeakReported = 2,
+    /// Validate the connection when its owner gives it up.
+    Vet = 4,
 }
 
 /// One value of a slot's word.
@@ -78,6 +80,12 @@ impl Word {
         self.0 & STATE_MASK == State::InUse as u64
     }
 
+    /// Whether the connection may not simply become idle when its owner gives it up.
+    #[inline(always)]
+    pub(crate) fn is_spent(self) -> bool {
+        self.0 & ((Flag::Retire as u64 | Flag::Vet as u64) << FLAGS_SHIFT) != 0
+    }
+
     #[inline(always)]
     pub(crate) fn generation(self) -> u64 {
         self.0 >> GENERATION_SHIFT
@@ -114,7 +122,7 @@ impl Word {
     }
 }
 
-/// Whether a slot may ever go from `from` to `to`: the table T1 to T17 of `rust/README.md`.
+/// Whether a slot may ever go from `from` to `to`: the table T1 to T18 of `rust/README.md`.
 pub(crate) fn is_legal(from: State, to: State) -> bool {
     use State::{Checking, Closing, Connecting, Empty, Granted, Idle, InUse};
     matches!(
@@ -123,8 +131,7 @@ pub(crate) fn is_legal(from: State, to: State) -> bool {
             | (Connecting, Checking | Closing | Empty)
             | (Idle, InUse | Granted | Checking | Closing)
             | (Granted, InUse | Idle | Closing)
-            | (InUse, Idle | Checking | Closing)
-            | (Checking, Idle | Closing)
+            | (InUse | Checking, Idle | Checking | Closing)
             | (Closing, Empty)
     )
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millpond_core::{Claim, Refused};
+use millpond_core::{Claim, Priority, Refused};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyString};
 
+use crate::clock::seconds;
 use crate::inner::{Inner, Site};
 use crate::pool::{CorePool, Todo};
 use crate::release;
@@ -18,27 +19,54 @@ use crate::wait::{park, Mailbox, News, Waiter};
 /// A claim, and the connection that it is for.
 pub(crate) type Acquired = (Claim, Py<PyAny>);
 
+/// What a caller gets.
+pub(crate) enum Lent {
+    /// A connection of the pool.
+    Connection(Claim, Py<PyAny>),
+    /// What `on_exhausted` came up with instead.
+    StandIn(Py<PyAny>),
+}
+
+impl Lent {
+    fn connection((claim, object): Acquired) -> Self {
+        Self::Connection(claim, object)
+    }
+}
+
 /// How long one caller is ready to wait; `None` for as long as it takes.
 pub(crate) type Limit = Option<Duration>;
 
-/// Acquires a connection, waiting for `timeout` seconds, or as long as the pool's `acquire_timeout`.
-pub(crate) fn acquire(
-    slf: &Bound<'_, CorePool>,
-    timeout: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Acquired> {
-    let inner = slf.get().started()?;
-    acquire_within(slf, inner, limit(slf, inner, timeout)?)
+/// What one caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limit: Limit,
+    pub(crate) priority: Priority,
 }
 
-/// Acquires a connection, waiting as long as `limit`.
+/// Acquires a connection. What stands in for one is noted, to be recognised when it is released.
+pub(crate) fn acquire(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    terms: Terms,
+) -> PyResult<Py<PyAny>> {
+    match acquire_within(slf, inner, terms)? {
+        Lent::Connection(_, object) => Ok(object),
+        Lent::StandIn(object) => {
+            inner.stand_ins.lock().push(object.clone_ref(slf.py()));
+            Ok(object)
+        }
+    }
+}
+
+/// Acquires a connection on these terms.
 pub(crate) fn acquire_within(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
-    limit: Limit,
-) -> PyResult<Acquired> {
+    terms: Terms,
+) -> PyResult<Lent> {
     match inner.try_claim() {
-        Some(claim) => hand_out(slf, inner, claim),
-        None => wait(slf, inner, limit),
+        Some(claim) => hand_out(slf, inner, claim).map(Lent::connection),
+        None => wait(slf, inner, terms),
     }
 }
 
@@ -49,12 +77,13 @@ pub(crate) fn try_acquire(slf: &Bound<'_, CorePool>) -> PyResult<Option<Acquired
         return hand_out(slf, inner, claim).map(Some);
     }
     // Joining and leaving the queue at once, so that a connection is opened for the next attempt.
-    match Wait::join(slf, inner)? {
+    let patient = Terms { limit: None, priority: Priority::Normal };
+    match Wait::join(slf, inner, patient)? {
         Ok(wait) => match wait.until(Some(Duration::ZERO))? {
             Some(claim) => hand_out(slf, inner, claim).map(Some),
             None => Ok(None),
         },
-        Err(Refused::Full) => Ok(None),
+        Err(Refused::Full | Refused::Hopeless(_)) => Ok(None),
         Err(refused) => Err(refusal(slf, refused)),
     }
 }
@@ -126,13 +155,40 @@ pub(crate) fn limit(
     Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
-fn wait(slf: &Bound<'_, CorePool>, inner: &Inner, limit: Limit) -> PyResult<Acquired> {
-    let wait = Wait::join(slf, inner)?.map_err(|refused| refusal(slf, refused))?;
-    let since = wait.since;
-    match wait.until(limit)? {
-        Some(claim) => hand_out(slf, inner, claim),
-        None => Err(CorePool::failure(slf, "timeout", since.elapsed().as_secs_f64())),
+/// Reads what the caller gave as `priority`.
+pub(crate) fn priority(
+    slf: &Bound<'_, CorePool>,
+    priority: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Priority> {
+    let Some(priority) = priority else { return Ok(Priority::Normal) };
+    let word = priority.cast::<PyString>().map(ToString::to_string).unwrap_or_default();
+    match word.as_str() {
+        "normal" => Ok(Priority::Normal),
+        "high" => Ok(Priority::High),
+        _ => Err(CorePool::failure(slf, "bad_priority", priority)),
     }
+}
+
+fn wait(slf: &Bound<'_, CorePool>, inner: &Inner, terms: Terms) -> PyResult<Lent> {
+    let wait = match Wait::join(slf, inner, terms)? {
+        Ok(wait) => wait,
+        Err(Refused::Closed) => return Err(refusal(slf, Refused::Closed)),
+        Err(refused) => return exhausted(slf, inner, refusal(slf, refused)),
+    };
+    let since = wait.since;
+    match wait.until(terms.limit)? {
+        Some(claim) => hand_out(slf, inner, claim).map(Lent::connection),
+        None => {
+            let waited = since.elapsed().as_secs_f64();
+            exhausted(slf, inner, CorePool::failure(slf, "timeout", waited))
+        }
+    }
+}
+
+/// Asks the user what to do when no connection is to be had, if there is somebody to ask.
+fn exhausted(slf: &Bound<'_, CorePool>, inner: &Inner, error: PyErr) -> PyResult<Lent> {
+    let Some(hook) = &inner.settings.on_exhausted else { return Err(error) };
+    hook.call1(slf.py(), (error.into_value(slf.py()),)).map(Lent::StandIn)
 }
 
 /// One caller's time in the queue.
@@ -145,7 +201,11 @@ struct Wait<'a, 'py> {
 }
 
 impl<'a, 'py> Wait<'a, 'py> {
-    fn join(pool: &'a Bound<'py, CorePool>, inner: &'a Inner) -> PyResult<Result<Self, Refused>> {
+    fn join(
+        pool: &'a Bound<'py, CorePool>,
+        inner: &'a Inner,
+        terms: Terms,
+    ) -> PyResult<Result<Self, Refused>> {
         if thread::in_hook_of(inner.id) {
             // The hook's own connection may be the one that it would wait for.
             return Err(CorePool::failure(pool, "in_hook", ()));
@@ -154,7 +214,9 @@ impl<'a, 'py> Wait<'a, 'py> {
         let mailbox = Mailbox::new();
         let mut todo = Todo::default();
         let waiter = Waiter::Thread(Arc::clone(&mailbox));
-        let joined = inner.core.join(waiter, inner.clock.now(), &mut todo);
+        let patience = inner.settings.patience(terms.limit);
+        let now = inner.clock.now();
+        let joined = inner.core.join_as(waiter, terms.priority, patience, now, &mut todo);
         CorePool::perform(pool, inner, todo);
         Ok(joined.map(|ticket| Self { pool, inner, mailbox, ticket, since }))
     }
@@ -249,5 +311,6 @@ pub(crate) fn refusal(slf: &Bound<'_, CorePool>, refused: Refused) -> PyErr {
     match refused {
         Refused::Closed => CorePool::failure(slf, "closed", ()),
         Refused::Full => CorePool::failure(slf, "full", ()),
+        Refused::Hopeless(wait) => CorePool::failure(slf, "hopeless", seconds(wait)),
     }
 }

@@ -4,12 +4,15 @@
 //! whole of `acquire` and `release` takes here. So these five are put into their classes by hand, and
 //! handle the ordinary case alone; all else goes on in PyO3's world, by `slowly`.
 
+use millpond_core::Priority;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyMethodDef, PyObject, Py_ssize_t};
+use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::acquire;
+use crate::acquire::{self, Terms};
 use crate::connection::Connection;
+use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::pool::CorePool;
 use crate::raw::{keywords, none, receiver, slowly, Methods};
@@ -31,8 +34,9 @@ unsafe extern "C" fn acquire_(
     }
     slowly(|py| {
         // SAFETY: the vector is as the interpreter passed it.
-        let timeout = unsafe { timeout(py, "acquire", args, count, names) }?;
-        acquire::acquire(&pool, timeout.as_ref()).map(|(_, connection)| connection.into_ptr())
+        let asked = unsafe { Asked::of(py, "acquire", &ACQUIRE, args, count, names) }?;
+        let inner = pool.get().started()?;
+        acquire::acquire(&pool, inner, asked.terms(&pool, inner)?).map(Py::into_ptr)
     })
 }
 
@@ -86,7 +90,9 @@ unsafe extern "C" fn connection_(
     let pool = unsafe { receiver::<CorePool>(slf) };
     if count == 0 && names.is_null() {
         if let Some(inner) = pool.get().inner() {
-            let lease = Lease::new(pool.to_owned().unbind(), inner.settings.acquire_timeout);
+            let limit = inner.settings.acquire_timeout;
+            let lease =
+                Lease::new(pool.to_owned().unbind(), Terms { limit, priority: Priority::Normal });
             if let Ok(lease) = Bound::new(pool.py(), lease) {
                 return lease.into_ptr();
             }
@@ -94,10 +100,16 @@ unsafe extern "C" fn connection_(
     }
     slowly(|py| {
         // SAFETY: the vector is as the interpreter passed it.
-        let timeout = unsafe { timeout(py, "connection", args, count, names) }?;
-        let limit = acquire::limit(&pool, pool.get().started()?, timeout.as_ref())?;
-        let lease = Lease::new(pool.to_owned().unbind(), limit);
-        Ok(Bound::new(py, lease)?.into_ptr())
+        let asked = unsafe { Asked::of(py, "connection", &CONNECTION, args, count, names) }?;
+        let terms = asked.terms(&pool, pool.get().started()?)?;
+        let lease = Bound::new(py, Lease::new(pool.to_owned().unbind(), terms))?.into_any();
+        match asked.query_timeout {
+            Some(seconds) if !seconds.is_none() => {
+                let limited = pool.call_method1(intern!(py, "_limited"), (lease, seconds))?;
+                Ok(limited.into_ptr())
+            }
+            _ => Ok(lease.into_ptr()),
+        }
     })
 }
 
@@ -130,44 +142,70 @@ unsafe extern "C" fn exit(
     }
 }
 
-/// The one argument of `acquire` and `connection`, by keyword.
-///
-/// # Safety
-/// The vector is as the interpreter passed it.
-unsafe fn timeout<'py>(
-    py: Python<'py>,
-    function: &str,
-    args: *const *mut PyObject,
-    count: Py_ssize_t,
-    names: *mut PyObject,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if count != 0 {
-        let message = format!("{function}() takes no positional arguments ({count} given)");
-        return Err(PyTypeError::new_err(message));
+const ACQUIRE: [&str; 2] = ["timeout", "priority"];
+const CONNECTION: [&str; 3] = ["timeout", "priority", "query_timeout"];
+
+/// The arguments of `acquire` and `connection`, by keyword.
+#[derive(Default)]
+struct Asked<'py> {
+    timeout: Option<Bound<'py, PyAny>>,
+    priority: Option<Bound<'py, PyAny>>,
+    query_timeout: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> Asked<'py> {
+    /// # Safety
+    /// The vector is as the interpreter passed it.
+    unsafe fn of(
+        py: Python<'py>,
+        function: &str,
+        allowed: &[&str],
+        args: *const *mut PyObject,
+        count: Py_ssize_t,
+        names: *mut PyObject,
+    ) -> PyResult<Self> {
+        if count != 0 {
+            let message = format!("{function}() takes no positional arguments ({count} given)");
+            return Err(PyTypeError::new_err(message));
+        }
+        let mut asked = Self::default();
+        if names.is_null() {
+            return Ok(asked);
+        }
+        // SAFETY: the interpreter's tuple of keyword names, alive during the call.
+        let names = unsafe { Bound::from_borrowed_ptr(py, names) };
+        let names: Vec<String> = names.extract()?;
+        for (index, name) in names.iter().enumerate() {
+            // SAFETY: there is one value for each name, after no positional argument.
+            let value = unsafe { *args.add(index) };
+            // SAFETY: the interpreter's vector holds live objects during the call.
+            let value = Some(unsafe { Bound::from_borrowed_ptr(py, value) });
+            match name.as_str() {
+                known if !allowed.contains(&known) => {
+                    let message =
+                        format!("{function}() got an unexpected keyword argument '{name}'");
+                    return Err(PyTypeError::new_err(message));
+                }
+                "timeout" => asked.timeout = value,
+                "priority" => asked.priority = value,
+                _ => asked.query_timeout = value,
+            }
+        }
+        Ok(asked)
     }
-    if names.is_null() {
-        return Ok(None);
+
+    fn terms(&self, pool: &Bound<'_, CorePool>, inner: &Inner) -> PyResult<Terms> {
+        Ok(Terms {
+            limit: acquire::limit(pool, inner, self.timeout.as_ref())?,
+            priority: acquire::priority(pool, self.priority.as_ref())?,
+        })
     }
-    // SAFETY: the interpreter's tuple of keyword names, alive during the call.
-    let names = unsafe { Bound::from_borrowed_ptr(py, names) };
-    let names: Vec<String> = names.extract()?;
-    if let Some(name) = names.iter().find(|name| *name != "timeout") {
-        let message = format!("{function}() got an unexpected keyword argument '{name}'");
-        return Err(PyTypeError::new_err(message));
-    }
-    if names.is_empty() {
-        return Ok(None);
-    }
-    // SAFETY: there is one value for each name, after no positional argument.
-    let value = unsafe { *args };
-    // SAFETY: the interpreter's vector holds live objects during the call.
-    Ok(Some(unsafe { Bound::from_borrowed_ptr(py, value) }))
 }
 
 static POOL: Methods<3> = Methods::new([
     keywords(
         c"acquire",
-        c"acquire($self, *, timeout=None)\n--\n\nAcquire a connection, waiting for one if all are in use.",
+        c"acquire($self, *, timeout=None, priority=\"normal\")\n--\n\nAcquire a connection, waiting for one if all are in use.",
         acquire_,
     ),
     PyMethodDef {
@@ -178,7 +216,7 @@ static POOL: Methods<3> = Methods::new([
     },
     keywords(
         c"connection",
-        c"connection($self, *, timeout=None)\n--\n\nLend a connection for the time of a ``with`` block.",
+        c"connection($self, *, timeout=None, priority=\"normal\", query_timeout=None)\n--\n\nLend a connection for the time of a ``with`` block.",
         connection_,
     ),
 ]);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use millpond_core::{Claim, Core, Limits, NEVER};
+use millpond_core::{Claim, Core, Limits, Ticks, NEVER};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -34,6 +34,8 @@ pub(crate) struct Options<'py> {
     leak_threshold: Option<f64>,
     on_acquire: Option<Py<PyAny>>,
     on_release: Option<Py<PyAny>>,
+    on_exhausted: Option<Py<PyAny>>,
+    shed: bool,
     clock: Option<Bound<'py, ManualClock>>,
 }
 
@@ -43,6 +45,9 @@ pub(crate) struct Settings {
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) on_acquire: Option<Py<PyAny>>,
     pub(crate) on_release: Option<Py<PyAny>>,
+    pub(crate) on_exhausted: Option<Py<PyAny>>,
+    /// Whether callers are refused who would have to wait for longer than they want to.
+    shed: bool,
     /// Whether each acquire notes the line that it came from.
     pub(crate) traced: bool,
     manual: Option<std::sync::Arc<std::sync::atomic::AtomicU64>>,
@@ -74,9 +79,19 @@ impl Settings {
             acquire_timeout: options.acquire_timeout.map(Duration::from_secs_f64),
             on_acquire: options.on_acquire,
             on_release: options.on_release,
+            on_exhausted: options.on_exhausted,
+            shed: options.shed,
             traced: leak_threshold != NEVER,
             manual: options.clock.map(|clock| clock.get().nanos.clone()),
         })
+    }
+}
+
+impl Settings {
+    /// The ticks for which a caller with this limit may be told to wait.
+    pub(crate) fn patience(&self, limit: Option<Duration>) -> Ticks {
+        let limit = limit.filter(|_| self.shed);
+        limit.map_or(NEVER, |limit| Ticks::try_from(limit.as_millis()).unwrap_or(NEVER))
     }
 }
 
@@ -98,6 +113,8 @@ pub(crate) struct Inner {
     /// Whether an acquire needs the time.
     timed: bool,
     pub(crate) sites: Mutex<HashMap<u32, Site>>,
+    /// What callers got instead of connections, until they release it.
+    pub(crate) stand_ins: Mutex<Vec<Py<PyAny>>>,
     /// The inside that this one replaced after a fork. Its connections belong to the parent.
     pub(crate) inherited: Option<&'static Inner>,
 }
@@ -122,6 +139,7 @@ impl Inner {
                 && !settings.traced,
             settings,
             sites: Mutex::new(HashMap::new()),
+            stand_ins: Mutex::new(Vec::new()),
             inherited,
         })
     }
@@ -134,6 +152,8 @@ impl Inner {
             acquire_timeout: self.settings.acquire_timeout,
             on_acquire: hook(&self.settings.on_acquire),
             on_release: hook(&self.settings.on_release),
+            on_exhausted: hook(&self.settings.on_exhausted),
+            shed: self.settings.shed,
             traced: self.settings.traced,
             manual: self.settings.manual.clone(),
         };
@@ -159,6 +179,13 @@ impl Inner {
             }
             Some(claim)
         })
+    }
+
+    /// Takes back what stood in for a connection, if that is what it is.
+    pub(crate) fn take_stand_in(&self, object: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+        let mut stand_ins = self.stand_ins.lock();
+        let index = stand_ins.iter().position(|one| one.as_ptr() == object.as_ptr())?;
+        Some(stand_ins.swap_remove(index))
     }
 
     /// Whether the connection belongs to the process that this one was forked from.

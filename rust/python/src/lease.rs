@@ -9,7 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::acquire::{self, Limit};
+use crate::acquire::{self, Lent, Terms};
 use crate::inner::Inner;
 use crate::pool::CorePool;
 use crate::release::{self, Rest};
@@ -17,13 +17,15 @@ use crate::release::{self, Rest};
 const FREE: u8 = 0;
 const BUSY: u8 = 1;
 const HELD: u8 = 2;
+/// As HELD, but what the block got only stands in for a connection.
+const STOOD_IN: u8 = 3;
 
 /// What `connection()` returns: a connection for the time of a ``with`` block.
 #[pyclass(frozen, weakref, generic, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct Lease {
     pool: Py<CorePool>,
-    limit: Limit,
+    terms: Terms,
     /// FREE -> BUSY -> HELD -> BUSY -> FREE. BUSY is one thread's, which writes the three below.
     state: AtomicU8,
     inside: AtomicU32,
@@ -32,10 +34,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(pool: Py<CorePool>, limit: Limit) -> Self {
+    pub(crate) fn new(pool: Py<CorePool>, terms: Terms) -> Self {
         Self {
             pool,
-            limit,
+            terms,
             state: AtomicU8::new(FREE),
             inside: AtomicU32::new(0),
             slot: AtomicU32::new(0),
@@ -88,9 +90,16 @@ impl Lease {
             return Err(CorePool::failure(pool, "entered", ()));
         }
         let acquired = pool.get().started().and_then(|inner| {
-            let (claim, connection) = acquire::acquire_within(pool, inner, self.limit)?;
-            self.hold(inner, claim);
-            Ok(connection)
+            match acquire::acquire_within(pool, inner, self.terms)? {
+                Lent::Connection(claim, connection) => {
+                    self.hold(inner, claim);
+                    Ok(connection)
+                }
+                Lent::StandIn(object) => {
+                    self.set(STOOD_IN);
+                    Ok(object)
+                }
+            }
         });
         if acquired.is_err() {
             self.set(FREE);
@@ -118,6 +127,9 @@ impl Lease {
     pub(crate) fn exit(&self, py: Python<'_>) -> PyResult<()> {
         let pool = self.pool.bind(py);
         let inner = pool.get().started()?;
+        if self.step(STOOD_IN, FREE) {
+            return Ok(());
+        }
         if !self.step(HELD, BUSY) {
             return Err(CorePool::failure(pool, "not_entered", ()));
         }

@@ -5,9 +5,11 @@
 //! | `pool.rs` | `CorePool`, which `millpond.Pool` extends |
 //! | `hot.rs` | the five methods that have to be fast, as plain C functions |
 //! | `raw.rs` | how such functions get into their classes |
+//! | `vectorcall.rs` | how they call methods |
 //! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
 //! | `lease.rs` | what `pool.connection()` returns |
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
+//! | `alarm.rs` | a moment at which something is to be done |
 //! | `job.rs` | work for a worker thread |
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
@@ -24,6 +26,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 says how arguments are passed")]
 
 mod acquire;
+mod alarm;
 mod clock;
 mod connection;
 mod dbutils;
@@ -39,6 +42,7 @@ mod release;
 mod snapshot;
 mod thread;
 mod ticket;
+mod vectorcall;
 mod wait;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -80,10 +84,12 @@ fn refuse_subinterpreter() -> PyResult<()> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;
     fork::watch()?;
+    vectorcall::prepare();
     module.add_class::<pool::CorePool>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<ticket::Ticket>()?;
+    module.add_class::<alarm::Alarm>()?;
     module.add_class::<clock::ManualClock>()?;
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;

@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::alarm::Alarm;
 use crate::clock::seconds;
 use crate::connection::Connection;
 use crate::inner::{Inner, Options, Settings};
@@ -85,6 +86,9 @@ impl CorePool {
             for (claim, state) in todo.overdue.drain(..) {
                 let details = (job::kind_of(state), claim.slot);
                 Self::tell(slf, slf.call_method1(intern!(py, "_overdue"), details));
+            }
+            for alarm in todo.alarms.drain(..) {
+                Self::tell(slf, slf.call_method1(intern!(py, "_alarm"), (alarm.number(),)));
             }
             for job in todo.jobs.drain(..) {
                 Job::start(slf, inner, job);
@@ -249,6 +253,18 @@ impl CorePool {
         Ok(next.map(seconds))
     }
 
+    fn _suspect(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
+        release::suspect(slf, connection)
+    }
+
+    fn _set_alarm(slf: &Bound<'_, Self>, seconds: f64) -> PyResult<Alarm> {
+        Alarm::set(slf, seconds)
+    }
+
+    fn _cancel_alarm(slf: &Bound<'_, Self>, alarm: &Bound<'_, Alarm>) -> PyResult<()> {
+        alarm.get().cancel(slf)
+    }
+
     fn _register_waiter(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<Ticket> {
         Ticket::register(slf, callback)
     }
@@ -295,7 +311,8 @@ impl CorePool {
     // Called by the garbage collector only, with the interpreter's threads stopped.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Some(inner) = self.inner() else { return Ok(()) };
-        for hook in [&inner.settings.on_acquire, &inner.settings.on_release] {
+        let settings = &inner.settings;
+        for hook in [&settings.on_acquire, &settings.on_release, &settings.on_exhausted] {
             visit.call(hook)?;
         }
         let mut result = Ok(());

@@ -4,7 +4,7 @@
 //! of PyO3's is dropped: no `Py`, no `PyErr`.
 
 use std::cell::UnsafeCell;
-use std::ffi::CStr;
+use std::ffi::{c_long, c_void, CStr};
 use std::mem::ManuallyDrop;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::{null_mut, NonNull};
@@ -14,6 +14,8 @@ use pyo3::ffi::{self, PyMethodDef, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 use pyo3::{PyClass, PyTypeInfo};
+
+use crate::vectorcall;
 
 /// Goes on with everything that PyO3 offers. An error becomes the interpreter's.
 pub(crate) fn slowly(work: impl FnOnce(Python<'_>) -> PyResult<*mut PyObject>) -> *mut PyObject {
@@ -132,6 +134,22 @@ impl<const N: usize> Methods<N> {
     }
 }
 
+/// A table that the interpreter reads, and keeps pointers to for ever.
+pub(crate) struct Table<T, const N: usize>(UnsafeCell<[T; N]>);
+
+// SAFETY: what is in it are names and functions, which are written here and never again.
+unsafe impl<T, const N: usize> Sync for Table<T, N> {}
+
+impl<T, const N: usize> Table<T, N> {
+    pub(crate) const fn new(entries: [T; N]) -> Self {
+        Self(UnsafeCell::new(entries))
+    }
+
+    pub(crate) const fn as_ptr(&'static self) -> *mut c_void {
+        self.0.get().cast()
+    }
+}
+
 /// A strong reference in such a function: PyO3's own would put off its drop.
 #[derive(Debug)]
 pub(crate) struct Owned(NonNull<PyObject>);
@@ -144,6 +162,29 @@ impl Owned {
     #[inline]
     pub(crate) unsafe fn new(object: *mut PyObject) -> Option<Self> {
         NonNull::new(object).map(Self)
+    }
+
+    /// Another reference to an object.
+    ///
+    /// # Safety
+    /// The object is alive, and the thread is attached as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn another(object: *mut PyObject) -> Option<Self> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { ffi::Py_XNewRef(object) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(object) }
+    }
+
+    /// A number; `None` with the exception set.
+    ///
+    /// # Safety
+    /// The thread is attached as long as the result lives.
+    pub(crate) unsafe fn number(number: c_long) -> Option<Self> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { ffi::PyLong_FromLong(number) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(object) }
     }
 
     #[inline]
@@ -160,10 +201,8 @@ impl Owned {
     /// `object.name()`; `None` with the exception set.
     #[inline]
     pub(crate) fn call(object: *mut PyObject, name: &Bound<'_, PyString>) -> Option<Self> {
-        // SAFETY: attached, as `name` shows; the caller's object is alive, and null ends the arguments.
-        let result = unsafe {
-            ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), null_mut::<PyObject>())
-        };
+        // SAFETY: attached, as `name` shows; the caller's object is alive.
+        let result = unsafe { vectorcall::call(object, name.as_ptr()) };
         // SAFETY: a new reference, or null.
         unsafe { Self::new(result) }
     }
@@ -176,9 +215,7 @@ impl Owned {
         argument: *mut PyObject,
     ) -> Option<Self> {
         // SAFETY: as in `call`; the argument is the caller's.
-        let result = unsafe {
-            ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), argument, null_mut::<PyObject>())
-        };
+        let result = unsafe { vectorcall::call_with(object, name.as_ptr(), argument) };
         // SAFETY: a new reference, or null.
         unsafe { Self::new(result) }
     }

@@ -119,6 +119,17 @@ pub(crate) fn discard(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) 
     }
 }
 
+/// Has a connection validated when it is given back.
+pub(crate) fn suspect(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
+    let inner = slf.get().started()?;
+    let slot = inner.core.find(Connection::identity(connection.as_ptr()), thread::habit(inner.id));
+    // Who has given it back meanwhile, or only has what stands in for one, has nothing to fear.
+    if let Some(held) = slot.and_then(|slot| inner.core.held(slot, None)) {
+        inner.core.suspect_held(held);
+    }
+    Ok(())
+}
+
 /// Takes a connection out of the pool for good.
 pub(crate) fn detach(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
     let inner = slf.get().started()?;
@@ -152,8 +163,8 @@ pub(crate) fn discard_claim(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Cla
     }
 }
 
-/// What the caller holds of this connection; `None` when it belongs to the parent of a fork, whose
-/// business it is.
+/// What the caller holds of this connection; `None` when there is nothing to do: it only stood in for
+/// one, or belongs to the parent of a fork, whose business it is.
 fn find_held(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
@@ -161,7 +172,7 @@ fn find_held(
 ) -> PyResult<Option<Held>> {
     let identity = Connection::identity(connection.as_ptr());
     let Some(slot) = inner.core.find(identity, thread::habit(inner.id)) else {
-        if inner.is_inherited(identity) {
+        if inner.take_stand_in(connection).is_some() || inner.is_inherited(identity) {
             return Ok(None);
         }
         return Err(CorePool::failure(slf, "foreign", connection));

@@ -46,13 +46,14 @@ impl World {
         let since = self.core.waiting_since();
         assert_eq!(since.len(), self.queue.len());
         assert!(since.is_sorted(), "whoever came first waits longest");
-        if self.queue.is_empty() || self.shut || self.core.is_suspended() {
+        let Some(turn) = self.turn() else { return };
+        if self.shut || self.core.is_suspended() {
             return;
         }
         let limit = self.core.sizes().1;
         let views = self.core.views();
         let mut idle = views.iter().filter(|view| view.slot < limit && view.state == State::Idle);
-        let nudged = self.nudges.iter().any(|(id, _)| *id == self.queue[0].0);
+        let nudged = self.nudges.iter().any(|(id, _)| *id == self.queue[turn].id);
         assert!(nudged || idle.next().is_none(), "somebody waits for what is idle");
     }
 

@@ -3,11 +3,11 @@
 
 mod check;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use millpond_core::{
-    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Reason, Refused, State, Ticket,
-    Ticks, Wake, Waker, NEVER,
+    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Priority, Reason, Refused, State,
+    Ticket, Ticks, Wake, Waker, NEVER,
 };
 
 pub(crate) type Todo = Effects<u64, Waiter>;
@@ -36,13 +36,24 @@ impl Waker for Waiter {
     }
 }
 
+/// A place in the queue.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) id: u64,
+    ticket: Ticket,
+    priority: Priority,
+}
+
 /// The engine, and what everybody else knows of it. A connection is a number.
 pub(crate) struct World {
     pub(crate) core: Core<u64, Waiter>,
     pub(crate) now: Ticks,
     /// When the timer looks next.
     wake_at: Option<Ticks>,
-    pub(crate) queue: VecDeque<(u64, Ticket)>,
+    /// In the order in which they came.
+    pub(crate) queue: Vec<Place>,
+    /// Urgent callers served in a row while others waited.
+    in_a_row: usize,
     pub(crate) grants: Vec<Claim>,
     pub(crate) nudges: Vec<(u64, Ticket)>,
     pub(crate) held: Vec<(Claim, u64)>,
@@ -52,6 +63,8 @@ pub(crate) struct World {
     inside: BTreeSet<u64>,
     /// Those of them that are only still there since somebody had them when all were evicted.
     condemned: BTreeSet<u64>,
+    /// Connections that must be validated before anybody gets them.
+    suspects: BTreeSet<u64>,
     reported: Vec<Claim>,
     next: u64,
     pub(crate) shut: bool,
@@ -67,7 +80,8 @@ impl World {
             core: Core::new(limits),
             now: 1,
             wake_at: None,
-            queue: VecDeque::new(),
+            queue: Vec::new(),
+            in_a_row: 0,
             grants: Vec::new(),
             nudges: Vec::new(),
             held: Vec::new(),
@@ -75,6 +89,7 @@ impl World {
             jobs: Vec::new(),
             inside: BTreeSet::new(),
             condemned: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             reported: Vec::new(),
             next: 0,
             shut: false,
@@ -131,26 +146,42 @@ impl World {
     }
 
     fn note_wake(&mut self, wake: &Wake<Waiter>) {
-        let oldest = self.queue.front().copied();
-        let (id, ticket) = oldest.expect("only who waits is woken");
+        let Place { id, ticket, .. } = self.queue[self.turn().expect("only who waits is woken")];
         match wake {
             Wake::Granted(waiter, claim) => {
-                assert_eq!(waiter.id, id, "only the oldest is served");
+                assert_eq!(waiter.id, id, "only whose turn it is is served");
                 assert_eq!(self.view(*claim), Some(State::Granted));
-                self.queue.pop_front();
+                self.pop();
                 self.grants.push(*claim);
             }
             Wake::Closed(waiter) => {
                 assert_eq!(waiter.id, id);
                 assert!(self.core.is_closed());
-                self.queue.pop_front();
+                self.pop();
             }
             Wake::Nudge(nudged) => {
-                assert_eq!(*nudged, id, "only the oldest is nudged");
+                assert_eq!(*nudged, id, "only whose turn it is is nudged");
                 assert_eq!(self.core.limits().policy, Policy::Throughput);
                 self.nudges.push((id, ticket));
             }
         }
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn turn(&self) -> Option<usize> {
+        let first = |priority| self.queue.iter().position(|place| place.priority == priority);
+        match (first(Priority::High), first(Priority::Normal)) {
+            (Some(_), Some(other)) if self.in_a_row == 4 => Some(other),
+            (urgent, other) => urgent.or(other),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Place> {
+        let place = self.queue.remove(self.turn()?);
+        let others = self.queue.iter().any(|place| place.priority == Priority::Normal);
+        let urgent = place.priority == Priority::High;
+        self.in_a_row = if urgent && others { self.in_a_row + 1 } else { 0 };
+        Some(place)
     }
 
     /// The state of the claim's slot, if the claim is good.
@@ -185,15 +216,18 @@ impl World {
         let connection = unsafe { self.core.value(claim) };
         let connection = *connection.expect("who acquires gets a connection");
         assert!(self.inside.contains(&connection));
+        assert!(!self.suspects.contains(&connection), "it was not validated");
         self.held.push((claim, connection));
         connection
     }
 
-    pub(crate) fn join(&mut self, thread: bool) {
+    pub(crate) fn join(&mut self, thread: bool, priority: Priority) {
         let id = self.number();
         let mut todo = Todo::default();
-        match self.core.join(Waiter { id, thread }, self.now, &mut todo) {
-            Ok(ticket) => self.queue.push_back((id, ticket)),
+        let waiter = Waiter { id, thread };
+        match self.core.join_as(waiter, priority, NEVER, self.now, &mut todo) {
+            Ok(ticket) => self.queue.push(Place { id, ticket, priority }),
+            Err(Refused::Hopeless(_)) => unreachable!("its patience has no end"),
             Err(Refused::Closed) => assert!(self.shut),
             Err(Refused::Full) => {
                 assert!(self.queue.len() >= self.core.limits().max_waiting as usize);
@@ -203,16 +237,16 @@ impl World {
     }
 
     pub(crate) fn leave(&mut self, index: usize) {
-        let (id, ticket) = self.queue.remove(index).expect("an index into the queue");
+        let Place { id, ticket, .. } = self.queue.remove(index);
         let left = self.does(|core, now, todo| core.leave(ticket, now, todo));
         assert_eq!(left.map(|waiter| waiter.id), Some(id));
         assert!(self.does(|core, now, todo| core.leave(ticket, now, todo)).is_none());
     }
 
     pub(crate) fn dismiss(&mut self) {
-        let oldest = self.queue.pop_front();
+        let first = self.pop();
         let dismissed = self.does(Self::dismiss_oldest);
-        assert_eq!(dismissed.map(|waiter| waiter.id), oldest.map(|(id, _)| id));
+        assert_eq!(dismissed.map(|waiter| waiter.id), first.map(|place| place.id));
     }
 
     fn dismiss_oldest(core: &Core<u64, Waiter>, now: Ticks, todo: &mut Todo) -> Option<Waiter> {
@@ -260,6 +294,14 @@ impl World {
             GivenBack::NotHeld => panic!("it was held"),
         }
         self.assert_gone(held);
+    }
+
+    /// A cancelled query may still hit this connection.
+    pub(crate) fn suspect(&mut self, index: usize) {
+        let (claim, connection) = self.held[index];
+        let held = self.core.held(claim.slot, Some(claim.generation)).expect("it is held");
+        self.core.suspect_held(held);
+        self.suspects.insert(connection);
     }
 
     /// A second release of the same finds it gone.
@@ -335,6 +377,11 @@ impl World {
                 assert_eq!(self.does(end), ours);
             }
             Job::Check(claim) if good => {
+                // SAFETY: while the claim is good the connection is its owner's, and nobody else runs.
+                let connection = ours.then(|| unsafe { self.core.value(claim) }.copied()).flatten();
+                if let Some(connection) = connection {
+                    self.suspects.remove(&connection);
+                }
                 self.does(|core, now, todo| core.check_passed(claim, now, todo));
             }
             Job::Check(claim) => {

@@ -1,18 +1,20 @@
 //! Attributes of a proxy that are those of its steady connection.
 //!
-//! `__getattr__` is asked only after an `AttributeError` was made and thrown away, so the names that a
-//! steady connection is known to have are descriptors. They do not set: what is written to a proxy, and
-//! what a subclass defines, comes first. A subclass with a `__getattr__` of its own is asked instead.
+//! They are asked for only after the proxy's own class was found not to have them, and the
+//! `AttributeError` that says so is dear. So the names that a steady connection is known to have are
+//! descriptors. They do not set: what is written to a proxy, and what a subclass defines, comes first. A
+//! subclass with a `__getattr__` of its own is asked instead.
 
 use std::ptr::null_mut;
 
 use pyo3::ffi::{self, PyObject};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyType};
 
 use super::forward::{self, Attribute};
-use super::proxy::{Hold, Proxy};
+use super::proxy::Hold;
+use super::proxy_class::{class, hold};
 use crate::raw::{receiver, slowly, Owned};
 
 const NAMES: [&str; 9] = [
@@ -27,52 +29,79 @@ const NAMES: [&str; 9] = [
     "threadsafety",
 ];
 
-pub(super) unsafe extern "C" fn getattr<T: Proxy>(
+/// What the interpreter asks for an attribute of a proxy.
+pub(super) unsafe extern "C" fn getattro<const IS_SHARED: bool>(
     slf: *mut PyObject,
     name: *mut PyObject,
 ) -> *mut PyObject {
-    // SAFETY: called by the interpreter as a method of the proxy.
-    let proxy = unsafe { receiver::<T>(slf) };
-    look_up(proxy.py(), proxy.get(), name)
+    // SAFETY: called by the interpreter.
+    let found = unsafe { ffi::PyObject_GenericGetAttr(slf, name) };
+    // SAFETY: alive during the call.
+    let is_ours = unsafe { ffi::Py_TYPE(slf) } == class::<IS_SHARED>();
+    // A subclass goes on with `__getattr__`, which may be its own.
+    if !found.is_null() || !is_ours {
+        return found;
+    }
+    // SAFETY: set when the interpreter starts, and never again.
+    let missing = unsafe { ffi::PyExc_AttributeError };
+    // SAFETY: attached.
+    if unsafe { ffi::PyErr_ExceptionMatches(missing) } == 0 {
+        return null_mut();
+    }
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_Clear() };
+    // SAFETY: passed on to the caller.
+    unsafe { getattr::<IS_SHARED>(slf, name) }
 }
 
-unsafe extern "C" fn get<T: Proxy>(
+/// `__getattr__`.
+pub(super) unsafe extern "C" fn getattr<const IS_SHARED: bool>(
+    slf: *mut PyObject,
+    name: *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: called by the interpreter.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: a proxy, alive during the call.
+    let hold = unsafe { hold(slf) };
+    look_up::<IS_SHARED>(py, hold, name)
+}
+
+/// What gets a descriptor's value.
+unsafe extern "C" fn get<const IS_SHARED: bool>(
     slf: *mut PyObject,
     object: *mut PyObject,
-    _: *mut PyObject,
+    owner: *mut PyObject,
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a slot of a class that is derived from Attribute.
     let attribute = unsafe { receiver::<Attribute>(slf) };
-    let py = attribute.py();
     // SAFETY: attached; the object is alive during the call.
-    let ours = !object.is_null()
-        && unsafe { ffi::PyObject_TypeCheck(object, T::type_object_raw(py)) } != 0;
-    if !ours {
-        return forward::missing(&attribute);
+    if object.is_null() || unsafe { ffi::PyObject_TypeCheck(object, class::<IS_SHARED>()) } == 0 {
+        return forward::missing(&attribute, owner);
     }
     // SAFETY: just checked.
-    let proxy = unsafe { receiver::<T>(object) }.get();
-    if !proxy.hold().is_plain() {
-        return forward::missing(&attribute);
+    let hold = unsafe { hold(object) };
+    if !hold.is_plain() {
+        return forward::missing(&attribute, owner);
     }
-    look_up(py, proxy, attribute.get().name.as_ptr())
+    look_up::<IS_SHARED>(attribute.py(), hold, attribute.get().name.as_ptr())
 }
 
 /// An attribute of the steady connection: a new reference, or null with the exception set.
 #[inline]
-fn look_up<T: Proxy>(py: Python<'_>, proxy: &T, name: *mut PyObject) -> *mut PyObject {
+fn look_up<const IS_SHARED: bool>(
+    py: Python<'_>,
+    hold: &Hold,
+    name: *mut PyObject,
+) -> *mut PyObject {
     // SAFETY: attached.
-    let Some(con) = (unsafe { proxy.hold().con() }) else { return invalid() };
+    let Some(con) = (unsafe { hold.con() }) else { return invalid() };
     // SAFETY: attached; both are alive.
     let found = unsafe { ffi::PyObject_GetAttr(con.as_ptr(), name) };
-    if found.is_null() || proxy.shared().is_none() {
+    if !IS_SHARED {
         return found;
     }
-    // SAFETY: a new reference.
-    match unsafe { Owned::new(found) } {
-        Some(found) => waking(py, proxy.hold(), name, found),
-        None => null_mut(),
-    }
+    // SAFETY: a new reference, or null.
+    unsafe { Owned::new(found) }.map_or(null_mut(), |found| waking(py, hold, name, found))
 }
 
 /// What ends a transaction of a shared connection also tells those who wait for that.
@@ -85,7 +114,7 @@ fn waking(py: Python<'_>, hold: &Hold, name: *mut PyObject, found: Owned) -> *mu
         return found.into_ptr();
     }
     // SAFETY: attached.
-    let Some(pool) = (unsafe { hold.pool() }) else { return found.into_ptr() };
+    let Some(pool) = (unsafe { hold.pool.owned() }) else { return found.into_ptr() };
     let waking = Owned::call1(pool.as_ptr(), intern!(py, "_waking"), found.as_ptr());
     waking.map_or(null_mut(), Owned::into_ptr)
 }
@@ -108,10 +137,10 @@ pub(super) fn error<'py>(
 }
 
 /// Puts the descriptors into a class.
-pub(super) fn install<T: Proxy>(py: Python<'_>) -> PyResult<()> {
-    let class = forward::descriptor_class(py, get::<T>)?;
+pub(super) fn install<const IS_SHARED: bool>(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let attribute = forward::descriptor_class(class.py(), get::<IS_SHARED>)?;
     for name in NAMES {
-        py.get_type::<T>().setattr(name, class.call1((name, None::<usize>))?)?;
+        class.setattr(name, attribute.call1((name, None::<usize>))?)?;
     }
     Ok(())
 }

@@ -1,4 +1,7 @@
-//! `CoreCursor`: what `SteadyDBCursor` extends. What it knows, how it ends, and what it forwards.
+//! `CoreCursor`: what `SteadyDBCursor` extends. Here is what it knows.
+//!
+//! Its methods are in `cursor_hot.rs`, what executes statements is in `statement.rs`, and attributes of
+//! the driver's cursor are found by `forward.rs`.
 
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,15 +13,15 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
-use super::call::{call, finalize_by, names, try_to};
+use super::call::{call, names, try_to};
+use super::cursor_hot;
 use super::forward;
-use super::statement::tough_method;
 use super::steady::unset;
 use crate::field::Field;
 use crate::fork;
-use crate::raw::{none, plain, receiver, slowly, unary, Methods};
+use crate::raw::{none, slowly};
 
 /// What a steady cursor knows; `millpond.dbutils.steady_db.SteadyDBCursor` extends it.
 ///
@@ -88,7 +91,7 @@ impl CoreCursor {
     ///
     /// # Safety
     /// The thread is attached.
-    unsafe fn close_raw(&self) -> bool {
+    pub(crate) unsafe fn close_raw(&self) -> bool {
         // SAFETY: passed on to the caller.
         let raw = unsafe { self.raw() };
         // SAFETY: we own a reference to it.
@@ -102,6 +105,14 @@ impl CoreCursor {
         self.inputsizes.set(py, None);
         self.outputsizes.set(py, None);
         self.sized.store(false, Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    pub(crate) fn note_closed(&self) {
+        self.closed.store(true, Relaxed);
     }
 
     pub(crate) fn is_plain(&self) -> bool {
@@ -136,7 +147,8 @@ impl CoreCursor {
         })
     }
 
-    fn is_inherited(&self) -> bool {
+    /// Whether the driver's cursor was made by an ancestor of this process.
+    pub(crate) fn is_inherited(&self) -> bool {
         self.opened_in.load(Relaxed) != fork::generation()
     }
 
@@ -173,94 +185,11 @@ impl CoreCursor {
 /// `CoreCursor.__getattr__` and `CoreCursor._get_tough_method`.
 static ORIGINALS: PyOnceLock<[Py<PyAny>; 2]> = PyOnceLock::new();
 
-unsafe extern "C" fn close(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by the interpreter as a method of CoreCursor.
-    let cursor = unsafe { receiver::<CoreCursor>(slf) }.get();
-    if cursor.closed.load(Relaxed) {
-        return none();
-    }
-    // What an ancestor of this process opened is the ancestor's to close.
-    // SAFETY: attached.
-    if !cursor.is_inherited() && !unsafe { cursor.close_raw() } {
-        return null_mut();
-    }
-    cursor.closed.store(true, Relaxed);
-    none()
-}
-
-unsafe extern "C" fn finalize(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by the interpreter as a method of CoreCursor.
-    let cursor = unsafe { receiver::<CoreCursor>(slf) }.get();
-    // SAFETY: attached, and alive during the call.
-    unsafe { finalize_by(slf, names().close.as_ptr()) };
-    if cursor.is_inherited() {
-        // This reference stays for ever: the driver must not finalize what an ancestor uses.
-        // SAFETY: attached.
-        let _ = unsafe { cursor.raw() };
-    }
-    none()
-}
-
-unsafe extern "C" fn get_attribute(slf: *mut PyObject, name: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by the interpreter as a method of CoreCursor.
-    let cursor = unsafe { receiver::<CoreCursor>(slf) };
-    // SAFETY: the receiver is the object.
-    let raw = unsafe { cursor.get().valid(slf) };
-    if raw.is_null() {
-        return raw;
-    }
-    let attribute = slowly(|py| {
-        // SAFETY: alive during the call.
-        let name = unsafe { Bound::from_borrowed_ptr(py, name) };
-        let text = name.cast::<PyString>()?.to_cow()?;
-        if text.starts_with("execute") || text.starts_with("call") {
-            let tough = cursor.call_method1(intern!(py, "_get_tough_method"), (&name,))?;
-            return Ok(tough.into_ptr());
-        }
-        // SAFETY: we own a reference to it.
-        unsafe { Bound::from_borrowed_ptr(py, raw) }
-            .getattr(name.cast::<PyString>()?)
-            .map(Bound::into_ptr)
-    });
-    // SAFETY: our reference. Should it be the last, finalizers keep an error that is set.
-    unsafe { ffi::Py_DecRef(raw) };
-    attribute
-}
-
-unsafe extern "C" fn get_tough_method(slf: *mut PyObject, name: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by the interpreter as a method of CoreCursor.
-    let cursor = unsafe { receiver::<CoreCursor>(slf) };
-    slowly(|py| {
-        // SAFETY: alive during the call.
-        let name = unsafe { Bound::from_borrowed_ptr(py, name) };
-        tough_method(&cursor, &name).map(Py::into_ptr)
-    })
-}
-
-static METHODS: Methods<4> = Methods::new([
-    plain(
-        c"close",
-        c"close($self, /)\n--\n\nClose the cursor. Another time does nothing.",
-        close,
-    ),
-    plain(c"__del__", c"__del__($self, /)\n--\n\nClose the cursor.", finalize),
-    unary(
-        c"__getattr__",
-        c"__getattr__($self, name, /)\n--\n\nReturn a tough method, or an attribute of the driver's cursor.",
-        get_attribute,
-    ),
-    unary(
-        c"_get_tough_method",
-        c"_get_tough_method($self, name, /)\n--\n\nReturn a method of the driver's cursor that survives the loss of the connection.",
-        get_tough_method,
-    ),
-]);
-
 /// Adds the class to the module, with its functions and descriptors.
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CoreCursor>()?;
     let class = module.py().get_type::<CoreCursor>();
-    METHODS.install(&class)?;
+    cursor_hot::METHODS.install(&class)?;
     let original = |name| class.getattr(name).map(Bound::unbind);
     // Whoever was first to set them, they are the same.
     let _ = ORIGINALS.set(module.py(), [original("__getattr__")?, original("_get_tough_method")?]);
@@ -270,7 +199,7 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymethods]
 impl CoreCursor {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(con, *args, **kwargs)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         let [con, cursor, args, kwargs, inputsizes, outputsizes] =
             [(); 6].map(|()| Field::new(None));
@@ -432,6 +361,7 @@ impl CoreCursor {
             Ok(con) => PyTypeError::new_err(format!("{con} is not a SteadyDBConnection.")),
             Err(error) => return error,
         };
+        refusal.set_context(py, Some(error.clone_ref(py)));
         refusal.set_cause(py, Some(error));
         refusal
     }

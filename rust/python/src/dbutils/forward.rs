@@ -63,19 +63,19 @@ impl Attribute {
 unsafe extern "C" fn get(
     slf: *mut PyObject,
     object: *mut PyObject,
-    _: *mut PyObject,
+    class: *mut PyObject,
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a slot of a class that is derived from Attribute.
     let attribute = unsafe { receiver::<Attribute>(slf) };
-    let class = CoreCursor::type_object_raw(attribute.py());
+    let expected = CoreCursor::type_object_raw(attribute.py());
     // SAFETY: attached; the object is alive during the call.
-    if object.is_null() || unsafe { ffi::PyObject_TypeCheck(object, class) } == 0 {
-        return missing(&attribute);
+    if object.is_null() || unsafe { ffi::PyObject_TypeCheck(object, expected) } == 0 {
+        return missing(&attribute, class);
     }
     // SAFETY: just checked.
     let cursor = unsafe { receiver::<CoreCursor>(object) }.get();
     if !cursor.is_plain() {
-        return missing(&attribute);
+        return missing(&attribute, class);
     }
     // SAFETY: the receiver is the object.
     let raw = unsafe { cursor.valid(object) };
@@ -96,12 +96,19 @@ unsafe extern "C" fn get(
     found
 }
 
-/// As if there were no such attribute.
+/// As if there were no such attribute. Of an instance, `__getattr__` is asked next.
 #[cold]
-pub(super) fn missing(attribute: &Bound<'_, Attribute>) -> *mut PyObject {
+pub(super) fn missing(attribute: &Bound<'_, Attribute>, class: *mut PyObject) -> *mut PyObject {
     slowly(|py| {
         let name = attribute.get().name.bind(py);
-        Err(PyAttributeError::new_err(format!("no attribute '{name}'")))
+        // SAFETY: null, or alive during the call.
+        let class = unsafe { Bound::<PyAny>::from_borrowed_ptr_or_opt(py, class) };
+        let owner = match class.as_ref().and_then(|class| class.cast::<PyType>().ok()) {
+            Some(class) => class.name()?.to_string(),
+            None => "object".to_owned(),
+        };
+        let message = format!("type object '{owner}' has no attribute '{name}'");
+        Err(PyAttributeError::new_err(message))
     })
 }
 

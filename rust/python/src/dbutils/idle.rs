@@ -45,7 +45,7 @@ pub(super) unsafe fn pop(idle: *mut PyObject) -> Result<Option<Owned>, Raised> {
     // SAFETY: it has at least one element. Nothing runs between this and the next line.
     let first = unsafe { ffi::PyList_GetItem(idle, 0) };
     // SAFETY: the list keeps it alive until now.
-    let first = unsafe { Owned::new(ffi::Py_NewRef(first)) };
+    let first = unsafe { Owned::another(first) };
     // SAFETY: a list; without replacements, the elements are deleted.
     let deleted = unsafe { ffi::PyList_SetSlice(idle, 0, 1, null_mut()) };
     if deleted < 0 {
@@ -58,8 +58,8 @@ pub(super) unsafe fn pop(idle: *mut PyObject) -> Result<Option<Owned>, Raised> {
 unsafe fn pop_by_name(idle: *mut PyObject) -> Result<Option<Owned>, Raised> {
     // SAFETY: passed on to the caller.
     let py = unsafe { Python::assume_attached() };
-    // SAFETY: passed on to the caller. The number is one that the interpreter never frees.
-    let zero = unsafe { Owned::new(ffi::PyLong_FromLong(0)) }.ok_or(Raised)?;
+    // SAFETY: passed on to the caller.
+    let zero = unsafe { Owned::number(0) }.ok_or(Raised)?;
     if let Some(con) = Owned::call1(idle, intern!(py, "pop"), zero.as_ptr()) {
         return Ok(Some(con));
     }
@@ -97,14 +97,12 @@ pub(super) unsafe fn push(idle: *mut PyObject, con: *mut PyObject) -> Result<(),
 #[inline]
 pub(super) unsafe fn len(idle: *mut PyObject) -> Result<u64, Raised> {
     // SAFETY: passed on to the caller.
-    let exact = unsafe { ffi::PyList_CheckExact(idle) } != 0;
-    // SAFETY: passed on to the caller.
-    let len = unsafe {
-        if exact {
-            ffi::PyList_Size(idle)
-        } else {
-            ffi::PyObject_Size(idle)
-        }
+    let len = if unsafe { ffi::PyList_CheckExact(idle) } != 0 {
+        // SAFETY: a list.
+        unsafe { ffi::PyList_Size(idle) }
+    } else {
+        // SAFETY: passed on to the caller.
+        unsafe { ffi::PyObject_Size(idle) }
     };
     u64::try_from(len).map_err(|_| Raised)
 }

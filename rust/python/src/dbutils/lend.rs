@@ -17,10 +17,11 @@ use pyo3::prelude::*;
 use super::place::{settle, Place};
 use super::pooled::CorePooledDB;
 use super::proxy;
+use super::steady::CoreSteady;
 use super::{attribute, idle};
 use crate::raw::{keywords, none, receiver, slowly, Methods, Owned, Pending};
 
-type Pool<'a, 'py> = Borrowed<'a, 'py, CorePooledDB>;
+pub(super) type Pool<'a, 'py> = Borrowed<'a, 'py, CorePooledDB>;
 
 thread_local! {
     /// The connection of the proxy that is being deallocated.
@@ -128,7 +129,7 @@ pub(super) fn keep(pool: Pool<'_, '_>, con: *mut PyObject) -> Option<()> {
         return Owned::call(con, intern!(py, "close")).map(drop);
     };
     // SAFETY: attached.
-    let force = unsafe { Owned::new(this.reset.get_raw()) };
+    let force = unsafe { this.reset.owned() };
     let Some(force) = force else { return missing("_reset") };
     Owned::call1(con, intern!(py, "_reset"), force.as_ptr())?;
     // SAFETY: attached; the caller's connection is alive.
@@ -138,8 +139,13 @@ pub(super) fn keep(pool: Pool<'_, '_>, con: *mut PyObject) -> Option<()> {
 /// What takes over, if anything.
 #[inline]
 fn upkeep(pool: Pool<'_, '_>) -> Option<Owned> {
+    let this = pool.get();
+    // Relaxed: set before and after the field is, and a moment's delay is nobody's concern.
+    if !this.tended.load(Relaxed) {
+        return None;
+    }
     // SAFETY: attached, as the borrow shows.
-    unsafe { Owned::new(pool.get().upkeep.get_raw()) }
+    unsafe { this.upkeep.owned() }
 }
 
 /// The same as `find_or_open`, by the upkeep's way if there is one.
@@ -166,7 +172,7 @@ fn retain(pool: Pool<'_, '_>, con: *mut PyObject) -> Option<()> {
 #[inline]
 fn idle_list(pool: Pool<'_, '_>) -> Option<Owned> {
     // SAFETY: attached, as the borrow shows.
-    let idle = unsafe { Owned::new(pool.get().idle.get_raw()) };
+    let idle = unsafe { pool.get().idle.owned() };
     if idle.is_none() {
         return missing("_idle_cache");
     }
@@ -183,32 +189,50 @@ fn missing<T>(name: &str) -> Option<T> {
     None
 }
 
-/// Whether connections of this driver may be used by several threads, one after the other or, `shared`,
-/// at once. False with the exception set.
+/// Whether a connection may be lent to one thread after the other. False with the exception set. It is
+/// asked once: the answer is the driver's.
 #[inline]
-pub(super) fn is_safe(py: Python<'_>, con: &Owned, shared: bool) -> bool {
+pub(super) fn is_safe(py: Python<'_>, con: &Owned) -> bool {
+    // SAFETY: alive, and attached.
+    if !unsafe { CoreSteady::is(con.as_ptr()) } {
+        return asks_safe(py, con);
+    }
+    // SAFETY: just checked.
+    let steady = unsafe { receiver::<CoreSteady>(con.as_ptr()) }.get();
+    if !steady.is_known_safe() {
+        if !asks_safe(py, con) {
+            return false;
+        }
+        steady.note_safe();
+    }
+    true
+}
+
+#[cold]
+fn asks_safe(py: Python<'_>, con: &Owned) -> bool {
     let Some(level) = Owned::call(con.as_ptr(), intern!(py, "threadsafety")) else { return false };
     // SAFETY: attached; the level is alive.
-    let enough =
-        if shared { is_above_one(&level) } else { unsafe { ffi::PyObject_IsTrue(level.as_ptr()) } };
-    match enough {
-        0 => not_safe(shared),
+    match unsafe { ffi::PyObject_IsTrue(level.as_ptr()) } {
+        0 => not_safe("Database module is not thread-safe."),
+        enough => enough > 0,
+    }
+}
+
+/// Whether a connection may be used by several threads at once. False with the exception set.
+#[cold]
+pub(super) fn is_shareable(py: Python<'_>, con: &Owned) -> bool {
+    let Some(level) = Owned::call(con.as_ptr(), intern!(py, "threadsafety")) else { return false };
+    // SAFETY: attached.
+    let Some(one) = (unsafe { Owned::number(1) }) else { return false };
+    // SAFETY: attached; both are alive.
+    match unsafe { ffi::PyObject_RichCompareBool(level.as_ptr(), one.as_ptr(), ffi::Py_GT) } {
+        0 => not_safe("Database connection is not thread-safe."),
         enough => enough > 0,
     }
 }
 
 #[cold]
-fn is_above_one(level: &Owned) -> i32 {
-    // SAFETY: attached.
-    let Some(one) = (unsafe { Owned::new(ffi::PyLong_FromLong(1)) }) else { return -1 };
-    // SAFETY: attached; both are alive.
-    unsafe { ffi::PyObject_RichCompareBool(level.as_ptr(), one.as_ptr(), ffi::Py_GT) }
-}
-
-#[cold]
-fn not_safe(shared: bool) -> bool {
-    let what = if shared { "connection" } else { "module" };
-    let message = format!("Database {what} is not thread-safe.");
+fn not_safe(message: &str) -> bool {
     slowly(|py| Err(attribute::error(py, "NotSupportedError", (message,))));
     false
 }

@@ -8,10 +8,12 @@
 //! | `place.rs` | waiting for one of its permits |
 //! | `idle.rs` | its idle connections |
 //! | `proxy.rs` | what `PooledDB.connection()` returns |
+//! | `proxy_class.rs` | the classes of that |
 //! | `attribute.rs` | attributes of that proxy that are the steady connection's |
 //! | `steady.rs` | `CoreSteady`: one connection that reopens itself |
 //! | `steady_hot.rs` | its methods that have to be fast |
 //! | `cursor.rs` | `CoreCursor`: its cursor |
+//! | `cursor_hot.rs` | how that ends, and where its attributes come from |
 //! | `statement.rs` | `execute` and its kin on that cursor |
 //! | `forward.rs` | attributes of that cursor that are the driver's |
 //! | `call.rs` | calling Python methods from C functions |
@@ -19,12 +21,14 @@
 mod attribute;
 mod call;
 mod cursor;
+mod cursor_hot;
 mod forward;
 mod idle;
 mod lend;
 mod place;
 mod pooled;
 mod proxy;
+mod proxy_class;
 mod statement;
 mod steady;
 mod steady_hot;
@@ -41,5 +45,5 @@ pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<place::Place>()?;
     module.add_class::<place::Watch>()?;
     lend::install(module.py())?;
-    proxy::add(module)
+    proxy_class::add(module)
 }

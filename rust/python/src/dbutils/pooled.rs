@@ -30,6 +30,8 @@ pub(crate) struct CorePooledDB {
     pub(super) reset: Field,
     /// What takes over from the ordinary way to lend and keep connections, if anything.
     pub(super) upkeep: Field,
+    /// Whether there is something.
+    pub(super) tended: AtomicBool,
     maxconnections: Field,
     maxcached: Field,
     maxshared: Field,
@@ -89,6 +91,7 @@ impl CorePooledDB {
             shares: AtomicBool::new(false),
             reset: Field::new(None),
             upkeep: Field::new(None),
+            tended: AtomicBool::new(false),
             maxconnections: Field::new(None),
             maxcached: Field::new(None),
             maxshared: Field::new(None),
@@ -100,8 +103,8 @@ impl CorePooledDB {
         field(slf, &slf.get().idle, "_idle_cache")
     }
 
-    #[setter]
-    fn set__idle_cache(&self, py: Python<'_>, idle: Py<PyAny>) {
+    #[setter(_idle_cache)]
+    fn set_idle_cache(&self, py: Python<'_>, idle: Py<PyAny>) {
         self.idle.set(py, Some(idle));
     }
 
@@ -110,8 +113,8 @@ impl CorePooledDB {
         self.line().in_use()
     }
 
-    #[setter]
-    fn set__connections(slf: &Bound<'_, Self>, connections: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[setter(_connections)]
+    fn set_connections(slf: &Bound<'_, Self>, connections: &Bound<'_, PyAny>) -> PyResult<()> {
         // What is false would be no limit, and is no connection.
         let in_use = idle::limit("_connections", connections)?.unwrap_or(0);
         let line = slf.get().line();
@@ -124,8 +127,8 @@ impl CorePooledDB {
         field(slf, &slf.get().maxconnections, "_maxconnections")
     }
 
-    #[setter]
-    fn set__maxconnections(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[setter(_maxconnections)]
+    fn set_maxconnections(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let limit = idle::limit("_maxconnections", value)?;
         slf.get().maxconnections.set(slf.py(), Some(value.clone().unbind()));
         let line = slf.get().line();
@@ -138,8 +141,8 @@ impl CorePooledDB {
         field(slf, &slf.get().maxcached, "_maxcached")
     }
 
-    #[setter]
-    fn set__maxcached(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[setter(_maxcached)]
+    fn set_maxcached(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let limit = idle::limit("_maxcached", value)?;
         self.maxcached.set(value.py(), Some(value.clone().unbind()));
         self.room.limit_to(limit);
@@ -151,8 +154,8 @@ impl CorePooledDB {
         field(slf, &slf.get().maxshared, "_maxshared")
     }
 
-    #[setter]
-    fn set__maxshared(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[setter(_maxshared)]
+    fn set_maxshared(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let shares = value.is_truthy()?;
         self.maxshared.set(value.py(), Some(value.clone().unbind()));
         // Relaxed, here and where it is read: it is a flag by itself.
@@ -165,8 +168,8 @@ impl CorePooledDB {
         field(slf, &slf.get().reset, "_reset")
     }
 
-    #[setter]
-    fn set__reset(&self, py: Python<'_>, reset: Py<PyAny>) {
+    #[setter(_reset)]
+    fn set_reset(&self, py: Python<'_>, reset: Py<PyAny>) {
         self.reset.set(py, Some(reset));
     }
 
@@ -175,8 +178,10 @@ impl CorePooledDB {
         self.upkeep.get(py).map(Bound::unbind)
     }
 
-    #[setter]
-    fn set__upkeep(&self, py: Python<'_>, upkeep: Option<Py<PyAny>>) {
+    #[setter(_upkeep)]
+    fn set_upkeep(&self, py: Python<'_>, upkeep: Option<Py<PyAny>>) {
+        // Relaxed: see where it is read.
+        self.tended.store(upkeep.is_some(), Relaxed);
         self.upkeep.set(py, upkeep);
     }
 
