@@ -137,7 +137,8 @@ def _interrupted_finalizer(where: Situation) -> bool:
     interrupted = any(event[0] == "interrupted" for event in theirs.events + theirs.leftovers)
     if not interrupted or theirs.events != ours.events or theirs.outcome != ours.outcome:
         return False
-    one, other = theirs.state.get("pool", {}), ours.state.get("pool", {})
+    one: dict[str, Any] = theirs.state.get("pool", {})
+    other: dict[str, Any] = ours.state.get("pool", {})
     return one != other and one | {"_connections": 0} == other | {"_connections": 0}
 
 
