@@ -49,6 +49,15 @@ def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
     return None if timeout is None else _seconds(name, timeout, zero=True, none="no limit")
 
 
+def check(name: str, value: object) -> Any:  # noqa: ANN401  whatever the argument is
+    """Check one argument of `PoolConfig` by itself, and return it as it is to be used.
+
+    Raises:
+        PoolConfigError: It has the wrong type or is out of range.
+    """
+    return _CHECKS[name](name, value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig:
     """The checked arguments of a pool. Durations are seconds as floats, ``None`` is no limit.
@@ -88,7 +97,7 @@ class PoolConfig:
     def __post_init__(self) -> None:
         """Check each argument alone, then those that depend on each other."""
         derived = isinstance(self.validation_timeout, _Unset)
-        for name, check in _CHECKS.items():
+        for name in _CHECKS:
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.min_size > self.max_size:
             _contradict("min_size", self.min_size, "max_size", self.max_size)

@@ -143,6 +143,7 @@ def _check(pool: Pool[Any], job: Job) -> None:
         job.passed()
     else:
         job.failed()
+    pool._changed()
 
 
 def _close(pool: Pool[Any], job: Job) -> None:

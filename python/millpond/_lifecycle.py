@@ -55,7 +55,7 @@ _heirs: dict[int, weakref.ref[Heir]] = {}
 
 
 def inherit(heir: Heir) -> None:
-    """Note an object whose `_begin_in_child` is called in the child of a fork, as long as it lives."""
+    """Note an object that has to begin anew in the child of a fork, as long as it lives."""
     key = id(heir)
 
     def gone(_: weakref.ref[Heir]) -> None:

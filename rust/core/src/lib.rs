@@ -13,6 +13,7 @@
 //! | `core.rs` | the parts together, and the fast path |
 //! | `queue.rs`, `waiter.rs` | who waits, in which order, and who is served |
 //! | `jobs.rs` | opening, validating, closing |
+//! | `kept.rs` | connections that belong to one caller also while it does not use them |
 //! | `upkeep.rs`, `schedule.rs`, `wheel/` | what time does |
 //! | `control.rs` | resize, evict, suspend, close |
 //! | `permits.rs` | a fair semaphore, which is all that the pools of `millpond.dbutils` need |
@@ -24,6 +25,7 @@ mod core;
 mod effects;
 mod histogram;
 mod jobs;
+mod kept;
 mod limits;
 mod permits;
 mod queue;

@@ -12,7 +12,7 @@ use crate::effects::{Effects, Job, Reason, Wake};
 use crate::limits::{Policy, Ticks, HAND_OFF_AFTER, NEVER};
 use crate::slot::Claim;
 use crate::waiter::{Nudged, Priority, Ticket, WaitQueue, Waker};
-use crate::word::State;
+use crate::word::{Flag, State};
 
 /// Why a caller may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +217,7 @@ impl<T, W: Waker> Core<T, W> {
         let within: Vec<_> = self.within_limit().collect();
         for (index, slot) in within.into_iter().rev() {
             let word = slot.word();
-            if surplus > 0 && word.is_claimable() {
+            if surplus > 0 && word.state() == State::Idle {
                 surplus -= usize::from(self.close_idle(index, word, Reason::Shrunk, now, effects));
             }
         }
@@ -257,7 +257,9 @@ impl<T, W: Waker> Core<T, W> {
         if waiting == 0 || self.paused.load(SeqCst) {
             return;
         }
-        let coming = self.count(|state| matches!(state, State::Connecting | State::Checking));
+        let coming = self.count_words(|word| {
+            matches!(word.state(), State::Connecting | State::Checking) && !word.has(Flag::Kept)
+        });
         for _ in coming..waiting {
             let Some(claim) = self.reserve(now, effects) else { return };
             effects.jobs.push(Job::Open(claim));
@@ -271,8 +273,10 @@ impl<T, W: Waker> Core<T, W> {
         if waiting < max_waiting {
             return false;
         }
-        let room = self.count(|state| {
+        let room = self.count_words(|word| {
+            let state = word.state();
             matches!(state, State::Empty | State::Connecting | State::Idle | State::Checking)
+                && !word.has(Flag::Kept)
         });
         waiting - max_waiting >= room
     }

@@ -111,7 +111,7 @@ pub(crate) struct Inner {
     /// Whether an acquire or a release has nothing to do beside the engine's work and a reset.
     pub(crate) plain: bool,
     /// Whether an acquire needs the time.
-    timed: bool,
+    pub(crate) timed: bool,
     pub(crate) sites: Mutex<HashMap<u32, Site>>,
     /// What callers got instead of connections, until they release it.
     pub(crate) stand_ins: Mutex<Vec<Py<PyAny>>>,

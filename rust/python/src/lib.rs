@@ -9,6 +9,7 @@
 //! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
 //! | `lease.rs` | what `pool.connection()` returns |
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
+//! | `threads.rs`, `seat.rs` | `CoreThreadLocalPool`, and what one thread has of it |
 //! | `alarm.rs` | a moment at which something is to be done |
 //! | `job.rs` | work for a worker thread |
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
@@ -16,7 +17,7 @@
 //! | `field.rs` | a reference that any thread may set |
 //! | `fork.rs` | whose connections are these |
 //! | `dbutils/` | base classes for `millpond.dbutils` |
-//! | `snapshot.rs` | what statistics are made of |
+//! | `snapshot.rs`, `times.rs` | what statistics are made of |
 //!
 //! Two rules: no Python object is touched while a lock of the engine is held, and none is dropped
 //! while the thread is detached. CI runs the tests with `--cfg pyo3_disable_reference_pool`, which
@@ -39,9 +40,12 @@ mod lease;
 mod pool;
 mod raw;
 mod release;
+mod seat;
 mod snapshot;
 mod thread;
+mod threads;
 mod ticket;
+mod times;
 mod vectorcall;
 mod wait;
 
@@ -91,6 +95,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ticket::Ticket>()?;
     module.add_class::<alarm::Alarm>()?;
     module.add_class::<clock::ManualClock>()?;
+    module.add_class::<times::Times>()?;
+    module.add_class::<threads::CoreThreadLocalPool>()?;
+    module.add_class::<threads::ThreadLease>()?;
+    module.add_class::<seat::Seat>()?;
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;
     module.add_function(wrap_pyfunction!(fork::fork_generation, module)?)?;

@@ -85,7 +85,7 @@ fn slot<'py>(
     dict.set_item("uses", view.uses)?;
     dict.set_item("age", since(view.opened_at))?;
     let held = view.state == State::InUse;
-    dict.set_item("holder", held.then_some(view.holder))?;
+    dict.set_item("holder", (held || view.kept).then_some(view.holder))?;
     dict.set_item("held", view.held_since.map(since))?;
     dict.set_item("idle", (view.state == State::Idle).then(|| since(view.released_at)))?;
     dict.set_item("site", if held { site(py, inner, claim) } else { None })?;
@@ -104,7 +104,10 @@ fn name(state: State) -> &'static str {
     }
 }
 
-fn histogram<'py>(py: Python<'py>, times: &HistogramSnapshot) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn histogram<'py>(
+    py: Python<'py>,
+    times: &HistogramSnapshot,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let in_seconds = |nanos: Option<u64>| nanos.map(|n| Duration::from_nanos(n).as_secs_f64());
     dict.set_item("count", times.count())?;

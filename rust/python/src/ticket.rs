@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use millpond_core::Claim;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -44,6 +45,25 @@ impl Ticket {
         joined.map_err(|refused| acquire::refusal(pool, refused))
     }
 
+    /// Takes what was granted, and holds it. `None` while the caller has to wait on.
+    pub(crate) fn accept(&self, py: Python<'_>) -> PyResult<Option<Claim>> {
+        let pool = self.pool.bind(py);
+        let inner = pool.get().started()?;
+        match self.mailbox.take() {
+            None | Some(News::Retry) => Ok(None),
+            Some(News::Closed) => Err(CorePool::failure(pool, "closed", ())),
+            Some(News::Failed(error)) => Err(PyErr::from_value(error.into_bound(py))),
+            Some(News::Granted(claim)) if inner.core.accept(claim) => {
+                acquire::note_accepted(inner, claim, self.since.elapsed());
+                Ok(Some(claim))
+            }
+            Some(News::Granted(claim)) => {
+                CorePool::with_core(pool, |inner, now, todo| inner.core.give_up(claim, now, todo))?;
+                Err(CorePool::failure(pool, "closed", ()))
+            }
+        }
+    }
+
     fn give_back(&self, py: Python<'_>) -> PyResult<()> {
         let pool = self.pool.bind(py);
         let inner = pool.get().started()?;
@@ -66,21 +86,10 @@ impl Ticket {
 impl Ticket {
     /// Return the connection, or ``None`` while the caller has to wait on.
     fn claim(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(claim) = self.accept(py)? else { return Ok(None) };
         let pool = self.pool.bind(py);
         let inner = pool.get().started()?;
-        match self.mailbox.take() {
-            None | Some(News::Retry) => Ok(None),
-            Some(News::Closed) => Err(CorePool::failure(pool, "closed", ())),
-            Some(News::Failed(error)) => Err(PyErr::from_value(error.into_bound(py))),
-            Some(News::Granted(claim)) if inner.core.accept(claim) => {
-                acquire::note_accepted(inner, claim, self.since.elapsed());
-                acquire::hand_out(pool, inner, claim).map(|(_, connection)| Some(connection))
-            }
-            Some(News::Granted(claim)) => {
-                CorePool::with_core(pool, |inner, now, todo| inner.core.give_up(claim, now, todo))?;
-                Err(CorePool::failure(pool, "closed", ()))
-            }
-        }
+        acquire::hand_out(pool, inner, claim).map(|(_, connection)| Some(connection))
     }
 
     /// Give the place in the queue back, or the connection that was granted and not claimed.

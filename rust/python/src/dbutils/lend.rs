@@ -113,7 +113,7 @@ pub(super) fn find_or_open(pool: Pool<'_, '_>) -> Option<Owned> {
             Owned::call(con.as_ptr(), intern!(py, "_ping_check"))?;
             Some(con)
         }
-        None => Owned::call(pool.as_ptr(), intern!(py, "steady_connection")),
+        None => Owned::call(pool.as_ptr(), intern!(py, "_open_noted")),
     }
 }
 
@@ -126,7 +126,7 @@ pub(super) fn keep(pool: Pool<'_, '_>, con: *mut PyObject) -> Option<()> {
     // SAFETY: attached, and the reference is ours.
     let place = this.room.reserve(|| unsafe { idle::len(idle.as_ptr()) }).ok()?;
     let Some(_place) = place else {
-        return Owned::call(con, intern!(py, "close")).map(drop);
+        return Owned::call1(pool.as_ptr(), intern!(py, "_close_surplus"), con).map(drop);
     };
     // SAFETY: attached.
     let force = unsafe { this.reset.owned() };

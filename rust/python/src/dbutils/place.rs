@@ -166,9 +166,9 @@ fn postpone(py: Python<'_>, error: PyErr, pool: &Bound<'_, CorePooledDB>) {
     }
 }
 
-/// Counts those who wait for a permit by means of a lock of Python's, so that each release tells them.
+/// Counts those who wait for a permit by means of a lock of Python's.
 ///
-/// It does not know its pool: the pool's lock has it, and must not keep the pool alive.
+/// As long as there are any, each release tells them. It does not know its pool: the pool's lock has it, and must not keep the pool alive.
 #[pyclass(frozen, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct Watch {
