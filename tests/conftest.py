@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SECONDS_PER_TEST = 60
 SECONDS_OF_GRACE = 15
 
+# The fixtures which are real servers.
+SERVERS = {"postgres_url", "mysql_url"}
+
 stderr = pytest.StashKey[int]()
 
 MARKERS = {
@@ -70,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # The thread method: a signal would have to wait for a main thread that hangs in Rust.
         item.add_marker(pytest.mark.timeout(seconds_for(item), method="thread"))
-        if "postgres_url" in getattr(item, "fixturenames", ()):
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
 
 
@@ -181,6 +184,13 @@ def make_pooled(driver: FakeDatabase) -> Iterator[MakePooled]:
 def postgres_url() -> Iterator[str]:
     """Give the URL of a PostgreSQL server, in which tests use temporary tables only."""
     with databases.postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mysql_url() -> Iterator[str]:
+    """Give the URL of a MySQL or MariaDB server, in which tests use tables of their own."""
+    with databases.mysql() as url:
         yield url
 
 
