@@ -763,7 +763,6 @@ def fork_generation() -> int:
     on a socket that the ancestor is still using.
     """
 
-
 @final
 class Alarm:
     """A moment at which `Pool._alarm` is called."""

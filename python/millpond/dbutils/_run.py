@@ -49,7 +49,7 @@ def _run_module(module: str, arguments: list[str]) -> None:
     sys.argv[:] = ["-m", *arguments]
     _empty_main()
     # The function which the interpreter itself calls for -m.
-    runpy._run_module_as_main(module)  # type: ignore[attr-defined]  # noqa: SLF001
+    runpy._run_module_as_main(module)  # type: ignore[attr-defined]
 
 
 def _run_code(code: str, arguments: list[str]) -> None:
@@ -68,7 +68,7 @@ def _run_file(file: str, arguments: list[str]) -> None:
         sys.path.insert(0, path)
         _empty_main()
         # As the interpreter does it, too.
-        runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]  # noqa: SLF001
+        runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
         return
     source = _read(path)
     _begin_path_with(os.path.dirname(os.path.realpath(file)))  # noqa: PTH120
