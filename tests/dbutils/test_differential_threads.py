@@ -97,3 +97,22 @@ def test_a_wait_in_vain_costs_a_place_in_dbutils_only() -> None:
 
     assert second_served(DBUTILS) == 3
     assert second_served(MILLPOND) == 2
+
+
+def test_a_higher_limit_serves_who_waits_in_millpond_only() -> None:
+    """The difference `raise-serves-waiters`."""
+
+    def still_waiting(implementation: Implementation) -> int:
+        with FakeDriver(Kind()) as driver:
+            crew = Crew(CrewScript({"maxconnections": 1}, ()), implementation, driver)
+            for who in range(3):
+                crew.perform("borrow", who)
+                crew.settle()
+            crew.pool._maxconnections = 2
+            crew.settle()
+            waiting = crew.waiting()
+            assert len(list(crew.go_home())) == 4
+            return waiting
+
+    assert still_waiting(DBUTILS) == 2
+    assert still_waiting(MILLPOND) == 1

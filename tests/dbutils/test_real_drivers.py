@@ -42,12 +42,12 @@ class Database:
 # mysqlclient's ping() says so, to DBUtils as well; as an error it would mean a dead connection.
 pytestmark = pytest.mark.filterwarnings("ignore:The reconnect parameter of ping:DeprecationWarning")
 
-SERVERS = ["psycopg", "psycopg2", "pymysql", "MySQLdb"]
-ALL = ["sqlite3", *SERVERS]
-on_all = pytest.mark.parametrize("name", ALL)
-on_servers = pytest.mark.parametrize("name", SERVERS)
-on_postgres = pytest.mark.parametrize("name", ["psycopg", "psycopg2"])
-on_mysql = pytest.mark.parametrize("name", ["pymysql", "MySQLdb"])
+POSTGRES = [pytest.param(name, marks=pytest.mark.server) for name in ("psycopg", "psycopg2")]
+MYSQL = [pytest.param(name, marks=pytest.mark.server) for name in ("pymysql", "MySQLdb")]
+on_all = pytest.mark.parametrize("name", ["sqlite3", *POSTGRES, *MYSQL])
+on_servers = pytest.mark.parametrize("name", [*POSTGRES, *MYSQL])
+on_postgres = pytest.mark.parametrize("name", POSTGRES)
+on_mysql = pytest.mark.parametrize("name", MYSQL)
 
 
 @pytest.fixture

@@ -257,6 +257,13 @@ DIFFERENCES: Final = (
         "the order was chance before",
     ),
     Difference(
+        "raise-serves-waiters",
+        "6, 5",
+        "raising `_maxconnections` wakes nobody",
+        "it serves those who wait, as far as it reaches",
+        "they would wait beside a place that is free",
+    ),
+    Difference(
         "close-once",
         "4.2, 11",
         "two threads that close the same proxy can return its connection twice",
