@@ -86,7 +86,7 @@ def test_who_comes_too_late_waits_for_a_return() -> None:
 
 def test_a_closed_connection_has_nothing() -> None:
     connection = PooledDB(Driver(1), 1).connection()
-    assert connection.execute() == (1,)
+    assert connection.execute() == ("SELECT 1",)
 
     connection.close()
     connection.close()
@@ -99,7 +99,7 @@ def test_a_connection_goes_back_when_nobody_has_it_any_more() -> None:
     pool = PooledDB(Driver(1), 1)
 
     for _ in range(3):
-        assert pool.connection().execute() == (1,)
+        assert pool.connection().execute() == ("SELECT 1",)
 
     assert pool._queue.qsize() == 1
 
