@@ -33,11 +33,13 @@ def wait_in_line(pool: CorePooledDB, timeout: float | None) -> Place | None:
     """
     arrival = threading.Lock()
     arrival.acquire()
-    place = pool._join(arrival.release)
+    place = None
     try:
+        place = pool._join(arrival.release)
         arrived = arrival.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
-    except BaseException:
-        place.leave()
+    except BaseException:  # a signal; one that comes before the assignment drops the place
+        if place is not None:
+            place.leave()
         raise
     if arrived or place.granted:
         return place

@@ -17,6 +17,7 @@ from millpond.dbutils._line import Deadline, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from weakref import WeakKeyDictionary
 
     from millpond._core import Place
     from millpond.dbutils.steady_db import SteadyDBConnection
@@ -101,8 +102,9 @@ class Sharing(Waiting):
     """A pool in so far as it shares connections."""
 
     _shared_cache: list[SharedDBConnection]
-    # Threads that are opening a connection to be shared.
-    _openers: list[int]
+    # The permits of the threads that are opening a connection to be shared. Weak, so that a permit
+    # that is lost to a signal does not count.
+    _openers: WeakKeyDictionary[Place, int]
 
     def unshare(self, con: SharedDBConnection) -> None:
         """Take a share of a connection back; with the last one, the connection itself."""
@@ -116,7 +118,7 @@ class Sharing(Waiting):
                     # The pool was closed meanwhile, and gave back the permit that `cache` will give
                     # back.
                     self._force_permit()
-            self._lock.notify_all()
+        # Those who wait are told by `cache`: before, they would not find the connection.
         if not shared:
             self.cache(con.con)
 
@@ -140,7 +142,7 @@ class Sharing(Waiting):
         with _Turn(self) as turn, self._lock:
             while True:
                 if (permit := turn.permit()) is not None:
-                    self._openers.append(get_ident())
+                    self._openers[permit] = get_ident()
                     return permit
                 if (shared := self._least_shared()) is not None:
                     return shared
@@ -159,7 +161,8 @@ class Sharing(Waiting):
 
         This one's own attempts do not count: a creator that asks the pool can't wait for itself.
         """
-        return len(self._openers) - self._openers.count(get_ident())
+        me = get_ident()
+        return sum(opener != me for opener in self._openers.values())
 
     def _least_shared(self) -> SharedDBConnection | None:
         """Take a share of the connection with the fewest, unless all are in transactions."""
@@ -179,17 +182,18 @@ class Sharing(Waiting):
 
     def _open_share(self, permit: Place) -> SharedDBConnection:
         """Find or open a connection to be shared."""
-        me = get_ident()
         try:
             shared = SharedDBConnection(self._obtain())
             with self._lock:
+                self._openers.pop(permit, None)
                 self._shared_cache.append(shared)
                 permit.take()
         except BaseException:
+            with self._lock:
+                self._openers.pop(permit, None)
             permit.leave()
             raise
         finally:
-            self._openers.remove(me)
             self._tell_watchers()
         return shared
 

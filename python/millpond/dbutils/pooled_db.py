@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from millpond import _lifecycle
 from millpond._core import PooledDedicatedDBConnection, PooledSharedDBConnection, leak
@@ -185,7 +186,7 @@ class PooledDB(Sharing):
     def _begin(self) -> None:
         """Start with nothing open."""
         self._idle_cache = []
-        self._openers = []
+        self._openers = WeakKeyDictionary()
         self._lock = PoolLock(self._watch())
         self._notes = _notes.Notes()
         self._connections = 0

@@ -39,7 +39,7 @@ impl Waker for Caller {
 /// A place in the line of those who wait for a permit, or a permit.
 ///
 /// Dropped, it gives back what it is.
-#[pyclass(frozen, module = "millpond._core")]
+#[pyclass(frozen, weakref, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct Place {
     pool: Py<CorePooledDB>,
