@@ -200,16 +200,12 @@ fn of_those_who_knock_at_a_database_that_is_down_one_at_a_time_is_let_through() 
     assert!(!core.turns_away(0, 109), "it may be a moment's trouble");
     assert!(core.turns_away(0, 110));
     assert!(!core.turns_away(200, 110), "who has more time than that waits");
-    let probe = match advanced(&core, 110).jobs[..] {
-        [Job::Open(claim)] => claim,
-        _ => panic!("there is one who waits, and one attempt for it"),
+    let [Job::Open(probe)] = advanced(&core, 110).jobs[..] else {
+        panic!("there is one who waits, and one attempt for it")
     };
     assert!(core.open_failed(probe, 300, true, 120, &mut Todo::default()));
     assert_eq!(core.failing_since(), Some(10), "the first failure counts");
-    let probe = match advanced(&core, 300).jobs[..] {
-        [Job::Open(claim)] => claim,
-        _ => panic!("another attempt"),
-    };
+    let [Job::Open(probe)] = advanced(&core, 300).jobs[..] else { panic!("another attempt") };
     core.fill(probe, 2, 2, 310, &mut Todo::default()).unwrap();
 
     assert_eq!(core.failing_since(), None);
