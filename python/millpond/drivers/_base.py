@@ -16,8 +16,9 @@ C = TypeVar("C")
 
 # Passwords are not always percent-encoded and may hold any of ":/?#@", so only the last @ ends one.
 _USERINFO: Final = re.compile(r"(?P<user>://[^:]*:).*@", re.DOTALL)
+# A connection string of ODBC is one value, with the password somewhere in it.
 _IN_QUERY: Final = re.compile(
-    r"(?P<key>[?&][^=&]*(?:password|passwd|pwd|secret|token)=)[^&]*", re.IGNORECASE
+    r"(?P<key>[?&][^=&]*(?:password|passwd|pwd|secret|token|odbc_connect)=)[^&]*", re.IGNORECASE
 )
 
 

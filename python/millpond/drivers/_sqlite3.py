@@ -68,7 +68,6 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
             "isolation_level",
             "read_only",
             "reset_session",
-            "savepoint",
             "session",
         }
     )
@@ -206,8 +205,7 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
         """Whether there is a server that could go away: no."""
         return False
 
-    @classmethod
-    def ping(cls, conn: sqlite3.Connection) -> None:
+    def ping(self, conn: sqlite3.Connection) -> None:
         """Run ``SELECT 1``, which opens no transaction that would stay."""
         sqlite3.Cursor(conn).execute("SELECT 1").fetchall()
 
@@ -216,19 +214,18 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
         """Interrupt whatever statement is running."""
         conn.interrupt()
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: sqlite3.Connection,
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
         """Begin a transaction, with ``read_only=False`` one that has the right to write."""
-        cls.check_begin(isolation=isolation, read_only=read_only or None)
+        self.check_begin(isolation=isolation, read_only=read_only or None)
         # With autocommit=False one is open already, and always.
         if not conn.in_transaction:
-            cls.execute(conn, "BEGIN" if read_only is None else "BEGIN IMMEDIATE")
+            self.execute(conn, "BEGIN" if read_only is None else "BEGIN IMMEDIATE")
 
     @staticmethod
     def commit(conn: sqlite3.Connection) -> None:

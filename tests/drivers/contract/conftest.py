@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from drivers.contract.cases import Case, Session
 
 CASES: list[type[Case]] = [
+    embedded.Duckdb,
     embedded.Sqlite3,
+    embedded.PyodbcSqlite,
     postgres.Psycopg,
     postgres.Psycopg2,
+    postgres.Pyodbc,
 ]
 
 
