@@ -55,6 +55,15 @@ def a_timeout_is_given_by_its_name(pool: millpond.Pool[sqlite3.Connection]) -> N
     millpond.Pool(connect, 4)  # type: ignore[call-arg]
 
 
+def a_validation_is_a_statement_or_takes_the_connection() -> None:
+    millpond.Pool(connect, validate="SELECT 1", validation_interval=0)
+    millpond.Pool(connect, validate=sqlite3.Connection.rollback, max_latency=0.5)
+    millpond.Pool(connect, max_connecting=None, fail_fast_after=None)
+
+    millpond.Pool(connect, validate=True)  # type: ignore[arg-type]
+    millpond.Pool(connect, max_connecting="4")  # type: ignore[arg-type]
+
+
 def hooks_take_the_connection() -> None:
     def configure(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA foreign_keys = ON")

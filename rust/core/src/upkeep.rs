@@ -288,7 +288,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
 }
 
 /// Whether the slot is in the hands of a job, which has a deadline.
-fn has_job<T>(slot: &Slot<T>, word: Word) -> bool {
+pub(crate) fn has_job<T>(slot: &Slot<T>, word: Word) -> bool {
     // Acquire: pairs with the Release in `begin_job`, so who sees the job sees its deadline.
     slot.record.job.load(Acquire) == word.generation()
 }
