@@ -52,6 +52,7 @@ class Dbapi(Generic[C]):
     operational_error: type[Exception] | None = None
     needs_reset: bool = True
     reset_method: str | None = None
+    needs_is_alive: bool = False
     supports: frozenset[str] = frozenset({"session"})
     savepoint_sql: tuple[str, str, str | None] = (
         "SAVEPOINT {}",
@@ -60,9 +61,9 @@ class Dbapi(Generic[C]):
     )
 
     # Of ISOLATION_LEVELS, those which the option and `begin` may name.
-    isolation_levels: ClassVar[frozenset[str]] = frozenset()
+    isolation_levels: frozenset[str] = frozenset()
     # Whether `begin` can make a transaction read-only.
-    read_only_transactions: ClassVar[bool] = False
+    read_only_transactions: bool = False
     # What cannot be made good on a connection that a callable has opened.
     only_at_connect: ClassVar[frozenset[str]] = AT_CONNECT
     # Why something is not in `supports`, and what to do instead.
@@ -81,6 +82,11 @@ class Dbapi(Generic[C]):
     def __repr__(self) -> str:
         """Name the driver and where it connects to."""
         return f"<{self.name} driver for {self.target}>"
+
+    @property
+    def pings(self) -> bool:
+        """Whether the driver is a known one: ``SELECT 1`` is not valid everywhere."""
+        return type(self) is not Dbapi
 
     def adopt(self, conn: C) -> Dbapi[C]:
         """Return the driver to use now that its first connection can be looked at.
@@ -105,8 +111,7 @@ class Dbapi(Generic[C]):
         if hasattr(conn, "rollback"):
             conn.rollback()
 
-    @classmethod
-    def ping(cls, conn: Any) -> None:  # noqa: ANN401
+    def ping(self, conn: Any) -> None:  # noqa: ANN401
         """Run ``SELECT 1`` and reset. Not `conn.ping()`: in some drivers it reconnects silently."""
         if not hasattr(conn, "cursor"):
             return
@@ -116,7 +121,7 @@ class Dbapi(Generic[C]):
             cursor.fetchall()
         finally:
             cursor.close()
-        cls.reset(conn)
+        self.reset(conn)
 
     def cannot(self, options: SessionOptions) -> Mapping[str, str]:
         """Say which of the options or features do not go together, and why, by name.
@@ -133,7 +138,7 @@ class Dbapi(Generic[C]):
         for statement in statements:
             self.execute(conn, statement)
         if statements and self.transaction_status(conn) is not TransactionStatus.IDLE:
-            self.commit(conn)
+            conn.commit()  # not `self.commit`, which takes it for granted that there is something
         # Last: not every driver lets autocommit be changed within a transaction.
         if left.autocommit is not None:
             self.set_autocommit(conn, value=left.autocommit)
@@ -199,10 +204,9 @@ class Dbapi(Generic[C]):
         """
         raise NotImplementedError(cls.name)
 
-    @classmethod
     def begin(
-        cls,
-        conn: Any,  # noqa: ANN401, ARG003
+        self,
+        conn: Any,  # noqa: ANN401, ARG002
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
@@ -212,33 +216,31 @@ class Dbapi(Generic[C]):
         Raises:
             PoolConfigError: It is; the driver has to know how.
         """
-        cls.check_begin(isolation=isolation, read_only=read_only)
+        self.check_begin(isolation=isolation, read_only=read_only)
 
-    @classmethod
-    def check_begin(cls, *, isolation: str | None, read_only: bool | None) -> None:
+    def check_begin(self, *, isolation: str | None, read_only: bool | None) -> None:
         """Check the arguments of `begin`.
 
         Raises:
             PoolConfigError: The driver cannot begin such a transaction.
         """
         if isolation is not None:
-            cls.check_isolation("isolation", isolation)
-        if read_only is not None and not cls.read_only_transactions:
-            msg = f"read_only={read_only!r}: {cls.name} has no transactions that are read-only"
+            self.check_isolation("isolation", isolation)
+        if read_only is not None and not self.read_only_transactions:
+            msg = f"read_only={read_only!r}: {self.name} has no transactions that are read-only"
             raise PoolConfigError(msg)
 
-    @classmethod
-    def check_isolation(cls, name: str, level: str) -> None:
+    def check_isolation(self, name: str, level: str) -> None:
         """Check that it is a level, and one that the driver has.
 
         Raises:
             PoolConfigError: It is not.
         """
-        if level in cls.isolation_levels:
+        if level in self.isolation_levels:
             return
-        known = [one for one in ISOLATION_LEVELS if one in cls.isolation_levels]
+        known = [one for one in ISOLATION_LEVELS if one in self.isolation_levels]
         allowed = " or ".join(map(repr, known)) or "left to the driver"
-        msg = f"{name}={level!r}: with {cls.name} it must be {allowed}"
+        msg = f"{name}={level!r}: with {self.name} it must be {allowed}"
         raise PoolConfigError(msg)
 
     @staticmethod
@@ -264,6 +266,11 @@ class Dbapi(Generic[C]):
     def is_disconnect(cls, error: BaseException) -> bool:
         """Say no: PEP 249 has no error for it."""
         del error
+        return False
+
+    def is_demoted(self, conn: Any, error: BaseException) -> bool:  # noqa: ANN401
+        """Say no: only a driver with several servers to choose from could tell."""
+        del conn, error
         return False
 
     @classmethod

@@ -64,6 +64,12 @@ _REFUSED: Final = re.compile(
     "failed)"
 )
 
+# A transaction that only reads was asked to write.
+_READ_ONLY: Final = "25006"
+_WRITABLE: Final = frozenset({"read-write", "primary"})
+# What PostgreSQL tells of itself since version 14, without being asked.
+_IS_READ_ONLY: Final = ("in_hot_standby", "default_transaction_read_only")
+
 _BOUNCER: Final = "PgBouncer gives each transaction another session"
 _FORBIDDEN: Final = {
     "session": f"{_BOUNCER}; run the statements within the transaction, or use ALTER ROLE … SET",
@@ -85,7 +91,6 @@ class Libpq(Dbapi[C]):
             "profile",
             "read_only",
             "reset_session",
-            "savepoint",
             "session",
             "statement_timeout",
         }
@@ -97,6 +102,9 @@ class Libpq(Dbapi[C]):
         "socket_timeout": "libpq waits for an answer without a limit; statement_timeout and "
         "keepalive are what PostgreSQL has",
     }
+
+    # Whether the URL asked for a server that takes writes.
+    wants_writable: bool = False
 
     @classmethod
     def from_url(
@@ -133,6 +141,7 @@ class Libpq(Dbapi[C]):
 
         made = cls(connect, target=redact(url))
         made.carried = frozenset(carried)
+        made.wants_writable = said.get("target_session_attrs") in _WRITABLE
         return made
 
     @classmethod
@@ -221,21 +230,20 @@ class Libpq(Dbapi[C]):
         self.execute(conn, _postgres.RESET_SESSION)
         self.restore_attributes(conn)
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: Any,  # noqa: ANN401
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
         """Begin a transaction; without autocommit the driver's first statement does it."""
-        cls.check_begin(isolation=isolation, read_only=read_only)
+        self.check_begin(isolation=isolation, read_only=read_only)
         modes = _postgres.modes(isolation, read_only)
         if conn.autocommit:
-            cls.execute(conn, f"BEGIN {modes}")
+            self.execute(conn, f"BEGIN {modes}")
         elif modes:
-            cls.execute(conn, f"SET TRANSACTION {modes}")
+            self.execute(conn, f"SET TRANSACTION {modes}")
 
     @classmethod
     def is_disconnect(cls, error: BaseException) -> bool:
@@ -247,6 +255,16 @@ class Libpq(Dbapi[C]):
         if isinstance(error, PoolError) or kinds.isdisjoint({"OperationalError", "InterfaceError"}):
             return False
         return _LOST.search(str(error)) is not None
+
+    def is_demoted(self, conn: Any, error: BaseException) -> bool:  # noqa: ANN401
+        """Say yes to a refused write, if the URL asked for a server that takes writes.
+
+        Unless the server says that it does, and only this transaction was read-only.
+        """
+        if not self.wants_writable or sqlstate(error) != _READ_ONLY:
+            return False
+        told = [conn.info.parameter_status(name) for name in _IS_READ_ONLY]
+        return None in told or "on" in told
 
     @classmethod
     def is_cancelled(cls, error: BaseException) -> bool:

@@ -40,7 +40,10 @@ def settings(options: SessionOptions) -> dict[str, str]:
 
 def statements(options: SessionOptions) -> list[str]:
     """Return the statements that carry the options out on an open connection."""
-    return [f"SET {name} = '{value}'" for name, value in settings(options).items()]
+    told = settings(options)
+    if options.application_name is not None:
+        told["application_name"] = options.application_name.replace("'", "''")
+    return [f"SET {name} = '{value}'" for name, value in told.items()]
 
 
 def modes(isolation: str | None, read_only: bool | None) -> str:  # noqa: FBT001

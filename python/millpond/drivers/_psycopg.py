@@ -99,16 +99,15 @@ class Psycopg(Libpq["Connection"]):
         """Ask libpq."""
         return STATUS[conn.pgconn.transaction_status]
 
-    @classmethod
-    def ping(cls, conn: Connection) -> None:
+    def ping(self, conn: Connection) -> None:
         """Send an empty query, outside of any transaction."""
         # Within a transaction it cannot open one, and autocommit could not be changed.
         if conn.autocommit or conn.pgconn.transaction_status:
-            cls.execute(conn, "")
+            self.execute(conn, "")
             return
         conn.autocommit = True
         try:
-            cls.execute(conn, "")
+            self.execute(conn, "")
         finally:
             # On a connection that has just died this fails too, and would hide the first error.
             with suppress(psycopg.Error):

@@ -76,16 +76,15 @@ class Psycopg2(Libpq["Connection"]):
         """Ask libpq."""
         return STATUS[conn.get_transaction_status()]
 
-    @classmethod
-    def ping(cls, conn: Connection) -> None:
+    def ping(self, conn: Connection) -> None:
         """Run ``SELECT 1``, outside of any transaction."""
         # Within a transaction it cannot open one, and autocommit could not be changed.
         if conn.autocommit or conn.get_transaction_status():
-            cls.execute(conn, "SELECT 1")
+            self.execute(conn, "SELECT 1")
             return
         conn.autocommit = True
         try:
-            cls.execute(conn, "SELECT 1")
+            self.execute(conn, "SELECT 1")
         finally:
             # On a connection that has just died this fails too, and would hide the first error.
             with suppress(psycopg2.Error):

@@ -68,7 +68,6 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
             "isolation_level",
             "read_only",
             "reset_session",
-            "savepoint",
             "session",
         }
     )
@@ -201,8 +200,12 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
             *(f"DETACH {_quoted(name)}" for (name,) in attached),
         ]
 
-    @classmethod
-    def ping(cls, conn: sqlite3.Connection) -> None:
+    @property
+    def pings(self) -> bool:
+        """Whether there is a server that could go away: no."""
+        return False
+
+    def ping(self, conn: sqlite3.Connection) -> None:
         """Run ``SELECT 1``, which opens no transaction that would stay."""
         sqlite3.Cursor(conn).execute("SELECT 1").fetchall()
 
@@ -211,19 +214,18 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
         """Interrupt whatever statement is running."""
         conn.interrupt()
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: sqlite3.Connection,
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
         """Begin a transaction, with ``read_only=False`` one that has the right to write."""
-        cls.check_begin(isolation=isolation, read_only=read_only or None)
+        self.check_begin(isolation=isolation, read_only=read_only or None)
         # With autocommit=False one is open already, and always.
         if not conn.in_transaction:
-            cls.execute(conn, "BEGIN" if read_only is None else "BEGIN IMMEDIATE")
+            self.execute(conn, "BEGIN" if read_only is None else "BEGIN IMMEDIATE")
 
     @staticmethod
     def commit(conn: sqlite3.Connection) -> None:
@@ -251,19 +253,6 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
     def is_retryable(cls, error: BaseException) -> bool:
         """Say yes where somebody else held a lock for too long."""
         return _code(error) in _RETRYABLE
-
-    @classmethod
-    def begin(
-        cls,
-        conn: sqlite3.Connection,
-        *,
-        isolation: str | None = None,
-        read_only: bool | None = None,
-    ) -> None:
-        """Begin now: by itself the module does so at the first change, and not at a savepoint."""
-        super().begin(conn, isolation=isolation, read_only=read_only)
-        if not conn.in_transaction:
-            conn.execute("BEGIN")
 
     @staticmethod
     def is_transient(error: BaseException) -> bool:

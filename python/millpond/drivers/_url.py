@@ -6,7 +6,7 @@ errors quote a piece of the password.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, unquote
 
 from millpond.drivers._base import redact
@@ -14,6 +14,8 @@ from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_LAST_PORT: Final = 65_535
 
 
 class Parts(NamedTuple):
@@ -58,7 +60,7 @@ def _host_and_port(url: str, netloc: str) -> tuple[str, int | None]:
         host, port = netloc, ""
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    if port and not (port.isdecimal() and int(port) <= 0xFFFF):
+    if port and not (port.isdecimal() and int(port) <= _LAST_PORT):
         # Rather than showing it: without an @ it is half of a password.
         refuse(url, "the port must be a number from 0 to 65535")
     return host, int(port) if port else None

@@ -20,13 +20,14 @@ from millpond.drivers import SessionOptions, TransactionStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FEATURES = frozenset({"cancel", "reset_session", "savepoint"})
+FEATURES = frozenset({"cancel", "reset_session"})
 
 
 class Session:
     """A connection made as a pool would make it, and its driver."""
 
-    def __init__(self, driver: Any, conn: Any) -> None:
+    def __init__(self, case: Case, driver: Any, conn: Any) -> None:
+        self.case = case
         self.driver = driver
         self.conn = conn
 
@@ -36,13 +37,7 @@ class Session:
 
     def value(self, query: str) -> Any:
         """Return the first column of the first row."""
-        cursor = self.conn.cursor()
-        try:
-            cursor.execute(query)
-            rows = cursor.fetchall()
-        finally:
-            cursor.close()
-        return rows[0][0]
+        return self.case.rows(self.conn, query)[0][0]
 
     @property
     def status(self) -> TransactionStatus:
@@ -63,6 +58,8 @@ class Case:
         package: What has to be installed.
         has_server: Whether there is a server, which can end a connection.
         knows_status: Whether the driver can tell the transaction status.
+        has_savepoints: Whether a transaction can have savepoints.
+        knows_conflicts: Whether its errors tell what is worth repeating.
         implicit: Whether it begins transactions by itself, unless told not to.
         endless: A query that runs for minutes.
         many: A query with so many rows that no driver reads them all in advance.
@@ -76,6 +73,8 @@ class Case:
     package: ClassVar[str]
     has_server: ClassVar[bool] = True
     knows_status: ClassVar[bool] = True
+    has_savepoints: ClassVar[bool] = True
+    knows_conflicts: ClassVar[bool] = True
     implicit: ClassVar[bool] = True
     endless: ClassVar[str]
     many: ClassVar[str]
@@ -106,9 +105,18 @@ class Case:
         try:
             driver = drivers.refine(found, conn, options=asked)
             driver.prepare(conn, asked)
-            yield Session(driver, conn)
+            yield Session(self, driver, conn)
         finally:
             found.close(conn)
+
+    def rows(self, conn: Any, query: str) -> Any:
+        """Return the rows of a query."""
+        cursor = conn.cursor()
+        try:
+            cursor.execute(query)
+            return cursor.fetchall()
+        finally:
+            cursor.close()
 
     def values(self) -> dict[str, Any]:
         """Return a value for each option."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from databases import odbc_string
 from drivers.contract.cases import Case, Session
 from helpers import eventually, in_thread
 
@@ -79,3 +81,20 @@ class Psycopg2(_Postgres):
         import psycopg2  # noqa: PLC0415
 
         return psycopg2.connect(self.plain_url)
+
+
+class Pyodbc(_Postgres):
+    """ODBC."""
+
+    name = package = "pyodbc"
+    knows_status = False
+
+    def find_url(self, request: pytest.FixtureRequest) -> str:
+        super().find_url(request)
+        self.text = odbc_string(self.plain_url)
+        return f"odbc:///?odbc_connect={quote(self.text)}"
+
+    def connect(self) -> Any:
+        import pyodbc  # noqa: PLC0415
+
+        return pyodbc.connect(self.text)

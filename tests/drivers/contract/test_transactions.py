@@ -21,7 +21,8 @@ def session(request: pytest.FixtureRequest, case: Case) -> Iterator[Session]:
     autocommit = request.param or not case.implicit
     with case.open(autocommit=autocommit) as opened:
         opened.run("CREATE TEMPORARY TABLE t (n INTEGER)")
-        opened.driver.commit(opened.conn)
+        if not autocommit:
+            opened.driver.commit(opened.conn)
         yield opened
 
 
@@ -57,19 +58,21 @@ def test_one_transaction_can_follow_the_other(session: Session) -> None:
     assert count(session) == 2
 
 
-def test_a_savepoint_takes_back_a_part(session: Session) -> None:
-    if "savepoint" not in session.driver.supports:
+def test_a_savepoint_takes_back_a_part(case: Case, session: Session) -> None:
+    begin, go_back, drop = session.driver.savepoint_sql
+    if not case.has_savepoints:
         with pytest.raises(Exception, match=r"(?i)savepoint"):
-            session.run("SAVEPOINT a")
+            session.run(begin.format("a"))
         return
     session.driver.begin(session.conn)
     session.run("INSERT INTO t VALUES (1)")
-    session.run("SAVEPOINT a")
+    session.run(begin.format("a"))
     session.run("INSERT INTO t VALUES (2)")
-    session.run("ROLLBACK TO SAVEPOINT a")
-    session.run("SAVEPOINT b")
+    session.run(go_back.format("a"))
+    session.run(begin.format("b"))
     session.run("INSERT INTO t VALUES (3)")
-    session.run("RELEASE SAVEPOINT b")
+    if drop is not None:
+        session.run(drop.format("b"))
     session.driver.commit(session.conn)
 
     assert count(session) == 2
