@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import os
+import select
 import socket
 import time
 from contextlib import suppress
@@ -40,7 +41,14 @@ CANCEL_TIMEOUT: Final = 2
 _CANCEL_PATIENCE: Final = 1.0
 
 _WHERE: Final = "SELECT CONCAT(@@hostname, ':', @@port, ':', @@server_id)"
-_FRESH: Final = "SELECT DATABASE(), @@autocommit, @@character_set_client, @@collation_connection"
+_FRESH: Final = (
+    "SELECT DATABASE(), @@autocommit, @@character_set_client, @@collation_connection, "
+    "@@GLOBAL.read_only"
+)
+
+
+# The options that are arguments of every driver, or that only some drivers have.
+_CARRIED: Final = frozenset({"application_name", "autocommit", "socket_timeout"})
 
 
 class _Identity(NamedTuple):
@@ -71,7 +79,6 @@ class MySQL(Dbapi[Any]):
             "keepalive",
             "read_only",
             "reset_session",
-            "savepoint",
             "session",
             "socket_timeout",
             "statement_timeout",
@@ -94,6 +101,7 @@ class MySQL(Dbapi[Any]):
         self._change_user: Callable[[Any], object] | None = None
         self._again: Callable[[], tuple[str, ...]] = tuple
         self._fresh_session: Fresh | None = None
+        self._was_primary = False
 
         def connect_and_note() -> Any:  # noqa: ANN401
             conn = connect()
@@ -155,7 +163,7 @@ class MySQL(Dbapi[Any]):
         made._change_user = lambda conn: conn.change_user(
             arguments.get("user", ""), arguments.get("password", ""), arguments.get("database", "")
         )
-        made.carried = frozenset({"application_name", "autocommit", "socket_timeout"})
+        made.carried = _CARRIED & options.given().keys()
         return made
 
     @classmethod
@@ -173,7 +181,8 @@ class MySQL(Dbapi[Any]):
         """Look at a new session, so that another can be brought back to the same."""
         if identity_of(conn) is None:
             self._note(conn)
-        database, autocommit, charset, collation = self.row(conn, _FRESH)
+        database, autocommit, charset, collation, read_only = self.row(conn, _FRESH)
+        self._was_primary = not int(read_only)
         self._fresh_session = Fresh(database, bool(autocommit), charset, collation)
         return super().adopt(conn)
 
@@ -239,21 +248,35 @@ class MySQL(Dbapi[Any]):
             said.append("READ ONLY" if options.read_only else "READ WRITE")
         return [f"SET SESSION TRANSACTION {', '.join(said)}"] if said else []
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: Any,  # noqa: ANN401
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
         """Begin a transaction."""
-        cls.check_begin(isolation=isolation, read_only=read_only)
+        self.check_begin(isolation=isolation, read_only=read_only)
         if isolation is not None:
             # For the next transaction only.
-            cls.execute(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation.upper()}")
+            self.execute(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation.upper()}")
         mode = {None: "", True: " READ ONLY", False: " READ WRITE"}[read_only]
-        cls.execute(conn, f"START TRANSACTION{mode}")
+        self.execute(conn, f"START TRANSACTION{mode}")
+
+    def ping(self, conn: Any) -> None:  # noqa: ANN401
+        """Send COM_PING, and never connect again.
+
+        Raises:
+            OperationalError: There is something to read already. The server says nothing unasked
+                but its farewell, so it is that, or the answer to another question.
+        """
+        if is_readable(self.fileno(conn)):
+            msg = "the connection cannot be used: there is an answer that nobody waits for"
+            raise self._failure(msg)
+        self._ping(conn)
+
+    def _ping(self, conn: Any) -> None:  # noqa: ANN401
+        conn.ping()
 
     def reset_session(self, conn: Any) -> None:  # noqa: ANN401
         """Have the server forget the session, and make it again what it was when it was new.
@@ -329,9 +352,13 @@ class MySQL(Dbapi[Any]):
     def is_disconnect(cls, error: BaseException) -> bool:
         """Ask the error for its number."""
         code = cls.code(error)
-        return isinstance(error, ConnectionError) or (
-            code is not None and errors.is_gone(code, str(error))
-        )
+        return isinstance(error, ConnectionError) or (code is not None and errors.is_gone(code))
+
+    def is_demoted(self, conn: Any, error: BaseException) -> bool:  # noqa: ANN401
+        """Say yes to a write that the server refuses, if it took writes when the pool began."""
+        del conn
+        code = self.code(error)
+        return self._was_primary and code is not None and errors.is_read_only(code, str(error))
 
     @classmethod
     def is_cancelled(cls, error: BaseException) -> bool:
@@ -353,6 +380,15 @@ def identity_of(conn: Any) -> _Identity | None:  # noqa: ANN401
     """Return what was noted about a connection."""
     found: _Identity | None = getattr(conn, "millpond_identity", None)
     return found
+
+
+def is_readable(fileno: int) -> bool:
+    """Say whether there is something to read on a socket, or its end."""
+    if fileno < 0 or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def whole(seconds: float) -> int:

@@ -11,9 +11,8 @@ _GONE: Final = frozenset(
     | {2006, 2013, 2014, 2027, 2045, 2048, 2055}
 )
 
-# A server that was the primary, and is not any more, would refuse whatever is written for ever;
-# connecting again finds the new one. 1290 stands for other options of the server as well.
-_DEMOTED: Final = 1836
+# 1290 stands for other options of the server as well.
+_READ_ONLY: Final = 1836
 _FORBIDDEN_BY_OPTION: Final = 1290
 
 # KILL QUERY, also while sorting; max_statement_time (MariaDB); max_execution_time (MySQL).
@@ -33,11 +32,16 @@ NO_SUCH_THREAD: Final = 1094
 OUT_OF_SYNC: Final = 2014
 
 
-def is_gone(code: int, message: str) -> bool:
-    """Say whether the connection is gone, or leads to the wrong server."""
+def is_gone(code: int) -> bool:
+    """Say whether the connection is gone."""
+    return code in _GONE
+
+
+def is_read_only(code: int, message: str) -> bool:
+    """Say whether the server as a whole takes no writes."""
     if code == _FORBIDDEN_BY_OPTION:
         return "read-only" in message or "read_only" in message
-    return code in _GONE or code == _DEMOTED
+    return code == _READ_ONLY
 
 
 def is_cancelled(code: int) -> bool:

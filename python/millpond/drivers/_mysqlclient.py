@@ -139,9 +139,8 @@ class MySQLClient(MySQL):
                 raise
             conn.rollback()
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: Any,  # noqa: ANN401
         *,
         isolation: str | None = None,
@@ -151,10 +150,11 @@ class MySQLClient(MySQL):
         if conn.get_autocommit() or isolation is not None or read_only is not None:
             super().begin(conn, isolation=isolation, read_only=read_only)
 
-    @classmethod
-    def ping(cls, conn: Any) -> None:  # noqa: ANN401
-        """Send COM_PING. The client library connects again only if told to, which it is not."""
-        conn.ping()
+    @staticmethod
+    def close(conn: Any) -> None:  # noqa: ANN401
+        """Close the connection, unless it is closed: mysqlclient would complain."""
+        if conn.open:
+            conn.close()
 
     def _forget_session(self, conn: Any) -> None:  # noqa: ANN401
         _refuse_closed(conn)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import mysql.connector
 from mysql.connector.constants import DEFAULT_CONFIGURATION
 
-from millpond.drivers._mysql import Fresh, MySQL, whole
+from millpond.drivers._mysql import Fresh, MySQL, is_readable, whole
 from millpond.drivers._mysql_url import flag
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 
@@ -53,7 +53,7 @@ class MySQLConnector(MySQL):
     name = "mysqlconnector"
     operational_error = mysql.connector.OperationalError
     driver_errors = _ERRORS
-    attributes = ("buffered", "can_consume_results", "raw")
+    attributes = ("can_consume_results", "get_warnings", "raise_on_warnings", "use_unicode")
     converters = {  # noqa: RUF012  a ClassVar in the base class
         "allow_local_infile": flag,
         "auth_plugin": str,
@@ -151,13 +151,17 @@ class MySQLConnector(MySQL):
     def reset(conn: Any) -> None:  # noqa: ANN401
         """Roll back if a transaction is open, and refuse a connection in use or dead."""
         status = MySQLConnector.transaction_status(conn)
-        if status is TransactionStatus.IDLE:
-            return
         if status is TransactionStatus.ACTIVE:
             status = _finish(conn)
+        if is_readable(MySQLConnector.fileno(conn)):
+            # A new cursor within a CALL has taken one answer for the other.
+            msg = "the connection cannot be used again: there is an answer that nobody waits for"
+            raise mysql.connector.OperationalError(msg)
+        if status is TransactionStatus.IDLE:
+            return
         if status is TransactionStatus.OPEN:
             conn.rollback()
-        elif status is not TransactionStatus.IDLE:
+        else:
             msg = "the connection cannot be used again: it is closed"
             raise mysql.connector.OperationalError(msg)
 
@@ -170,9 +174,7 @@ class MySQLConnector(MySQL):
             return TransactionStatus.ACTIVE
         return TransactionStatus.OPEN if conn.in_transaction else TransactionStatus.IDLE
 
-    @classmethod
-    def ping(cls, conn: Any) -> None:  # noqa: ANN401
-        """Send COM_PING, and never connect again."""
+    def _ping(self, conn: Any) -> None:  # noqa: ANN401
         conn.ping(reconnect=False)
 
     def _forget_session(self, conn: Any) -> None:  # noqa: ANN401
@@ -218,10 +220,13 @@ def _finish(conn: Any) -> TransactionStatus:  # noqa: ANN401
     Raises:
         OperationalError: There are rows.
     """
-    if not conn.unread_result:
-        cursor = conn.cursor()
-        while _has_more(conn) and not conn.unread_result and cursor.nextset():
-            pass
+    while _has_more(conn) and not conn.unread_result:
+        # Not by a cursor of our own: making one sends COM_PING, and would take the end for its
+        # answer.
+        if MySQLConnector.fileno(conn) < 0:
+            conn.next_result()
+        else:
+            conn._handle_result(conn._socket.recv())  # noqa: SLF001
     if conn.unread_result or _has_more(conn):
         msg = "the connection cannot be used again: it has rows that were not read"
         raise mysql.connector.OperationalError(msg)

@@ -61,8 +61,8 @@ def _host_and_port(url: str, netloc: str) -> tuple[str, int | None]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if port and not (port.isdecimal() and int(port) <= _LAST_PORT):
-        # Rather than showing it: without an @ it is half of a password.
-        refuse(url, "the port must be a number from 0 to 65535")
+        # Without an @ it may be a password, or half of one.
+        refuse(url.replace(f":{port}", ":***", 1), "the port must be a number from 0 to 65535")
     return host, int(port) if port else None
 
 
