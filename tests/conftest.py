@@ -15,6 +15,7 @@ import pytest
 import databases
 from fakes import FakeDatabase
 from helpers import eventually, threads_of
+from pooled import FakeModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     import millpond
     from helpers import MakePool
     from millpond._core import ManualClock
+    from millpond.dbutils.pooled_db import PooledDB
+    from pooled import MakePooled
+    from threadlocal import MakeThreads
 
 # No test may hang the run. The stacks of all threads are printed before the process is ended: by
 # pytest-timeout, and if it never gets the GIL to do so, by a C thread that does not need it.
@@ -98,6 +102,7 @@ def driver() -> Iterator[FakeDatabase]:
     database = FakeDatabase()
     yield database
     database.release_all()
+    database.close_sockets()
     assert database.violations == []
 
 
@@ -130,6 +135,49 @@ def make_pool(driver: FakeDatabase) -> Iterator[MakePool]:
         pool.close(timeout=0)
     for pool in pools:
         eventually(lambda pool=pool: not threads_of(pool))  # type: ignore[misc]
+
+
+@pytest.fixture
+def make_threads(driver: FakeDatabase) -> Iterator[MakeThreads]:
+    """Give a factory of thread-local pools; see `MakeThreads`."""
+    import millpond  # noqa: PLC0415  servers are found without the pool
+
+    pools: list[millpond.ThreadLocalPool[Any]] = []
+
+    def make(**options: Any) -> millpond.ThreadLocalPool[Any]:
+        pool = millpond.ThreadLocalPool(driver.connect, **options)
+        pools.append(pool)
+        return pool
+
+    yield make
+
+    driver.release_all()
+    for pool in pools:
+        pool.close(timeout=0)
+    for pool in pools:
+        eventually(lambda pool=pool: not threads_of(pool.name))  # type: ignore[misc]
+
+
+@pytest.fixture
+def make_pooled(driver: FakeDatabase) -> Iterator[MakePooled]:
+    """Give a factory of DBUtils' pools; see `MakePooled`."""
+    from millpond.dbutils.pooled_db import PooledDB  # noqa: PLC0415  as above
+
+    pools: list[PooledDB] = []
+
+    def make(
+        *args: Any, kind: type[PooledDB] | None = None, threadsafety: int = 1, **options: Any
+    ) -> PooledDB:
+        pool = (kind or PooledDB)(FakeModule(driver, threadsafety), *args, **options)
+        pools.append(pool)
+        return pool
+
+    yield make
+
+    driver.release_all()
+    for pool in pools:
+        pool.close()
+        eventually(lambda pool=pool: not threads_of(pool.stats().name))  # type: ignore[misc]
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,12 @@ from millpond import presets
 from millpond._core import Lease
 from millpond._pool import Pool
 from millpond._stats import ConnectionStats, PoolStats, TimeStats
+from millpond._thread_local import ThreadLocalPool
 from millpond._version import __version__
 from millpond.errors import (
     PoolClosed,
     PoolConfigError,
+    PoolConfigWarning,
     PoolError,
     PoolExhausted,
     PoolTimeout,
@@ -25,11 +27,13 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "PoolConfigError",
+    "PoolConfigWarning",
     "PoolError",
     "PoolExhausted",
     "PoolStats",
     "PoolTimeout",
     "QueryTimeout",
+    "ThreadLocalPool",
     "TimeStats",
     "__version__",
     "presets",

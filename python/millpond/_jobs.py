@@ -15,7 +15,10 @@ from millpond._messages import one_line
 from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from millpond._callbacks import Callbacks
+    from millpond._config import PoolConfig
     from millpond._core import Job
     from millpond.drivers import Driver
 
@@ -24,14 +27,17 @@ C = TypeVar("C")
 logger = logging.getLogger("millpond.pool")
 
 FIRST_DELAY: Final = 0.05
-LONGEST_DELAY: Final = 5.0
+# Moderate, since it is also by how much an outage may seem longer than it was; and since no more
+# than one attempt is made at a time.
+GROWTH: Final = 1.5
+LONGEST_DELAY: Final = 2.0
 JITTER: Final = 0.25
 
 SAME_AGAIN: Final = "connect: returned the same connection again"
 
 
 class Backoff:
-    """How long to wait after the last of some failures: twice as long each time, with jitter.
+    """How long to wait after the last of some failures: half as long again each time, with jitter.
 
     The jitter keeps a hundred processes from coming back to a restarted server in step. Attempts
     that were under way together fail together, and count as one.
@@ -55,7 +61,7 @@ class Backoff:
             started: When the attempt began, by `time.perf_counter()`.
         """
         if started >= self._failed_at:
-            delay = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), LONGEST_DELAY)
+            delay = min(FIRST_DELAY * GROWTH ** min(self._failures, 20), LONGEST_DELAY)
             self._delay = delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
             self._failures += 1
             self._failed_at = time.perf_counter()
@@ -81,6 +87,7 @@ def _open(pool: Callbacks[C], job: Job) -> None:
             msg = "connect: must return a connection, not None"
             raise PoolConfigError(msg)  # noqa: TRY301  it goes where the others go
         pool._recognise(connection)
+        job.call(pool._driver.prepare, connection, pool._config.session_options)
         if pool._config.configure is not None:
             job.call(pool._config.configure, connection)
         reset = pool._reset_of(connection)
@@ -104,6 +111,20 @@ def _open(pool: Callbacks[C], job: Job) -> None:
         )
     else:
         _farewell(pool, job, connection)
+
+
+def session_reset(driver: Driver[C], config: PoolConfig) -> Callable[[C], None]:
+    """Return what makes a session new, and then again what a new one is made."""
+    options, configure = config.session_options, config.configure
+
+    # It knows nothing of the pool, which would otherwise keep itself alive.
+    def reset(connection: C) -> None:
+        driver.reset_session(connection)
+        driver.prepare(connection, options)
+        if configure is not None:
+            configure(connection)
+
+    return reset
 
 
 def _open_failed(pool: Callbacks[Any], job: Job, error: BaseException, started: float) -> None:
@@ -152,6 +173,7 @@ def _check(pool: Callbacks[Any], job: Job) -> None:
         why,
         extra=_extra(pool, "validation_failed"),
     )
+    pool._changed()
 
 
 def _is_alive(pool: Callbacks[Any], job: Job) -> bool:

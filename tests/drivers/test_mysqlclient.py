@@ -54,7 +54,7 @@ def test_timeouts_are_rounded_up_to_whole_seconds(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(MySQLdb, "connect", said.update)
     options = SessionOptions(socket_timeout=0.2)
     driver: Any = drivers.find("mysql+mysqldb://h/db", connect_timeout=2.1, options=options)
-    monkeypatch.setattr(type(driver), "_open", lambda arguments: said.update(arguments))
+    monkeypatch.setattr(type(driver), "_open", said.update)
 
     with pytest.raises(AttributeError):  # there is no connection
         driver.connect()
@@ -76,7 +76,7 @@ def test_tls_arguments_become_the_dict_that_mysqldb_takes(monkeypatch: pytest.Mo
 
 
 def test_a_name_for_the_application_is_refused(url: str) -> None:
-    with pytest.raises(PoolConfigError, match="application_name='app': .* cannot send it"):
+    with pytest.raises(PoolConfigError, match=r"application_name='app': .* cannot send it"):
         drivers.find(url, options=SessionOptions(application_name="app"))
 
 

@@ -117,7 +117,8 @@ def test_a_password_shows_in_no_message_and_no_repr(pieces: list[str]) -> None:
 )
 def test_what_redis_does_not_have_is_refused(option: str) -> None:
     value = {"isolation_level": "serializable", "statement_timeout": 1.0}.get(option, True)
-    options = SessionOptions(**{option: value})
+    chosen: dict[str, Any] = {option: value}
+    options = SessionOptions(**chosen)
 
     assert f"{option}={value!r}: not possible" in message_of("redis://h/0", options=options)
 

@@ -77,6 +77,29 @@ def a_preset_is_passed_as_keywords() -> None:
     assert_type(presets.AGGRESSIVE["idle_timeout"], float)
 
 
+def a_thread_has_the_drivers_own_connection() -> None:
+    pool = millpond.ThreadLocalPool(connect, max_size=4)
+
+    assert_type(pool, millpond.ThreadLocalPool[sqlite3.Connection])
+    assert_type(pool.acquire(timeout=0.5), sqlite3.Connection)
+    pool.release(pool.acquire())
+    with pool as opened, opened.connection() as connection, pool.connection(timeout=1) as same:
+        assert_type(connection, sqlite3.Connection)
+        assert_type(same, sqlite3.Connection)
+    assert_type(pool.stats(), millpond.PoolStats)
+    pool.release_thread()
+    pool.release("a string")  # type: ignore[arg-type]
+    pool.suspend()  # type: ignore[attr-defined]
+
+
+def a_thread_local_pool_takes_what_a_pool_takes() -> None:
+    assert_type(millpond.ThreadLocalPool("sqlite:///app.db"), millpond.ThreadLocalPool[Any])
+    assert_type(
+        millpond.ThreadLocalPool(connect, **presets.RECOMMENDED),
+        millpond.ThreadLocalPool[sqlite3.Connection],
+    )
+
+
 def statistics_are_plain_values(pool: millpond.Pool[sqlite3.Connection]) -> None:
     stats = pool.stats()
 

@@ -16,7 +16,7 @@ pub(crate) const SAMPLE_EVERY: u64 = 64;
 pub struct Counter(Tally);
 
 impl Counter {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Tally::new(0))
     }
 
