@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers import in_thread, interrupt
+from helpers import eventually, in_thread, interrupt
 from millpond import drivers
 from millpond.drivers import SessionOptions, TransactionStatus
 from millpond.errors import PoolConfigError
@@ -89,17 +89,24 @@ def test_rows_that_were_not_read_are_not_read_at_a_release(driver: Any, conn: An
         driver.reset(conn)
 
 
-def test_answers_that_were_mixed_up_are_noticed_at_the_release(driver: Any, conn: Any) -> None:
-    # The driver's own trap: a new cursor sends COM_PING, and takes the end of CALL for its answer.
+def test_a_new_cursor_does_not_mix_the_answers_of_a_call_up(driver: Any, conn: Any) -> None:
+    # The driver's own trap: it sends COM_PING, and takes the end of CALL for its answer.
     driver.execute(conn, "CREATE OR REPLACE PROCEDURE connector_one() SELECT 1")
     cursor = conn.cursor()
     cursor.execute("CALL connector_one()")
     cursor.fetchall()
-    second = conn.cursor()
-    second.execute("DO 1")
+    with pytest.raises(connector.OperationalError):
+        conn.cursor()
 
-    with pytest.raises(connector.OperationalError, match="an answer that nobody waits for"):
-        driver.reset(conn)
+    driver.reset(conn)
+
+    assert query(conn, "SELECT 77") == [(77,)]
+
+
+def test_an_answer_that_nobody_waits_for_fails_the_ping(driver: Any, conn: Any) -> None:
+    conn._socket.send(b"\x0e", 0, 0)  # COM_PING
+    eventually(lambda: driver.is_alive(conn) is not True)
+
     with pytest.raises(connector.OperationalError, match="an answer that nobody waits for"):
         driver.ping(conn)
 

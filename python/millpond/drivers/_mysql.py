@@ -17,9 +17,6 @@ was meant and the return of `cancel` is, so nobody may get the connection before
 from __future__ import annotations
 
 import math
-import os
-import select
-import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
@@ -29,6 +26,7 @@ from millpond.drivers._base import redact
 from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._mysql_url import arguments_of
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._sockets import is_readable, set_keepalive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -181,14 +179,25 @@ class MySQL(Dbapi[Any]):
         """Look at a new session, so that another can be brought back to the same."""
         if identity_of(conn) is None:
             self._note(conn)
-        database, autocommit, charset, collation, read_only = self.row(conn, _FRESH)
-        self._was_primary = not int(read_only)
-        self._fresh_session = Fresh(database, bool(autocommit), charset, collation)
+        told = self._ask(conn, _FRESH)
+        if told is not None:
+            database, autocommit, charset, collation, read_only = told
+            self._was_primary = str(read_only).upper() in {"0", "OFF"}
+            self._fresh_session = Fresh(database, bool(autocommit), charset, collation)
         return super().adopt(conn)
 
     def _note(self, conn: Any) -> None:  # noqa: ANN401
-        (server,) = self.row(conn, _WHERE)
-        conn.millpond_identity = _Identity(self.thread_id(conn), server)
+        told = self._ask(conn, _WHERE)
+        conn.millpond_identity = _Identity(self.thread_id(conn), told[0] if told else "")
+
+    def _ask(self, conn: Any, query: str) -> tuple[Any, ...] | None:  # noqa: ANN401
+        """Ask the server about itself. ``None``: it is a proxy, or another kind of server."""
+        try:
+            return self.row(conn, query)
+        except self.driver_errors as error:
+            if self.is_disconnect(error):
+                raise
+            return None
 
     @classmethod
     def row(cls, conn: Any, query: str) -> tuple[Any, ...]:  # noqa: ANN401
@@ -199,7 +208,8 @@ class MySQL(Dbapi[Any]):
             row, *_ = cursor.fetchall()
         finally:
             cursor.close()
-        return tuple(row)
+        # With `use_unicode=False` they are bytes.
+        return tuple(one.decode() if isinstance(one, (bytes, bytearray)) else one for one in row)
 
     @classmethod
     def execute(cls, conn: Any, statement: str) -> None:  # noqa: ANN401
@@ -326,7 +336,7 @@ class MySQL(Dbapi[Any]):
         while True:
             other = self._beside()
             try:
-                if not server or self.row(other, _WHERE) == (server,):
+                if not server or self._ask(other, _WHERE) == (server,):
                     return other
             except BaseException:
                 self.close(other)
@@ -380,32 +390,6 @@ def identity_of(conn: Any) -> _Identity | None:  # noqa: ANN401
     """Return what was noted about a connection."""
     found: _Identity | None = getattr(conn, "millpond_identity", None)
     return found
-
-
-def is_readable(fileno: int) -> bool:
-    """Say whether there is something to read on a socket, or its end."""
-    if fileno < 0 or not hasattr(select, "poll"):
-        return False
-    poll = select.poll()
-    poll.register(fileno, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def whole(seconds: float) -> int:
-    """Round seconds up, for a driver that counts in whole ones and takes 0 for no limit."""
-    return max(1, math.ceil(seconds))
-
-
-def set_keepalive(fileno: int, value: float | bool) -> None:  # noqa: FBT001  as the option is
-    """Set TCP's keepalive on a socket that a driver has opened."""
-    # A duplicate is the same socket to the kernel, and can be closed.
-    with socket.socket(fileno=os.dup(fileno)) as sock:
-        if sock.family not in {socket.AF_INET, socket.AF_INET6}:
-            return
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(value is not False))
-        idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
-        if idle is not None and not isinstance(value, bool):
-            sock.setsockopt(socket.IPPROTO_TCP, idle, whole(value))
 
 
 def _statements_again(arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from typing import Final
 # The server says farewell: shutdown (1053), aborted (1080, 1152), network trouble (1158 to 1161),
 # killed (1927), idle for too long (4031). From 2000 on, the client has lost it.
 _GONE: Final = frozenset(
-    {1053, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 4031}
-    | {2006, 2013, 2014, 2027, 2045, 2048, 2055}
+    {1053, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 4031} | {2006, 2013, 2027, 2045, 2048, 2055}
 )
 
 # 1290 stands for other options of the server as well.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import MySQLdb  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import MySQLdb.cursors  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-from millpond.drivers._mysql import Fresh, MySQL, whole
+from millpond.drivers._mysql import Fresh, MySQL
 from millpond.drivers._mysql_errors import OUT_OF_SYNC
 from millpond.drivers._mysql_url import flag
+from millpond.drivers._sockets import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -90,7 +90,9 @@ class Case:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         # Also where it is there and cannot be loaded, for want of a library of the system.
-        pytest.importorskip(self.package, exc_type=ImportError)
+        pytest.importorskip(
+            self.package, exc_type=ImportError, reason=f"{self.package} cannot be imported"
+        )
         self.url = self.find_url(request)
 
     def find_url(self, request: pytest.FixtureRequest) -> str:
