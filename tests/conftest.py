@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 SECONDS_PER_TEST = 60
 SECONDS_OF_GRACE = 15
 
-stderr = pytest.StashKey[int]()
-
-# The fixtures behind which there is a server.
+# The fixtures which are real servers.
 SERVERS = {"postgres_url", "mysql_url", "redis_url"}
+
+stderr = pytest.StashKey[int]()
 
 MARKERS = {
     "slow": "takes seconds; left out by -m 'not slow'",
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # The thread method: a signal would have to wait for a main thread that hangs in Rust.
         item.add_marker(pytest.mark.timeout(seconds_for(item), method="thread"))
-        if SERVERS & set(getattr(item, "fixturenames", ())):
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
 
 
@@ -189,7 +189,7 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mysql_url() -> Iterator[str]:
-    """Give the URL of a MySQL or MariaDB server, in a database that tests may fill."""
+    """Give the URL of a MySQL or MariaDB server, in which tests use tables of their own."""
     with databases.mysql() as url:
         yield url
 

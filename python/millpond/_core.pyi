@@ -32,7 +32,6 @@ __all__ = [
     "Watch",
     "exited",
     "fork_generation",
-    "forked",
     "leak",
 ]
 
@@ -778,9 +777,6 @@ def fork_generation() -> int:
     What belongs to an ancestor (an open connection) must not be closed here: closing says farewell
     on a socket that the ancestor is still using.
     """
-
-def forked() -> None:
-    """Note that this process is the child of a fork."""
 
 @final
 class Alarm:

@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from millpond import _messages
-from millpond._core import exited, forked
+from millpond._core import exited
 from millpond._timer import TIMER
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def inherit(heir: Heir) -> None:
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  a thread that does not exist here may have held it
-    forked()  # first: whatever is finalized from here on has to know whose it is
     _lock = threading.RLock()
     TIMER.after_fork()
     _messages.after_fork()

@@ -15,13 +15,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from millpond._config import VALIDATION_TIMEOUT
+from millpond._config import CONNECT_TIMEOUT, FAIL_FAST_AFTER, VALIDATION_TIMEOUT
 from millpond._core import CoreThreadLocalPool
 from millpond._pool import Pool
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
     from typing import Self
 
@@ -62,7 +62,15 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
         acquire_timeout: Seconds that a thread waits for its connection. 5.0 by default, 0 does not
             wait, ``None`` has no limit.
         connect_timeout: Seconds that opening or closing a connection may take before the pool gives
-            it up and uses its place again. 5.0 by default, ``None`` has no limit.
+            it up and uses its place again. 5.0 by default, or `socket_timeout` if that is shorter;
+            ``None`` has no limit.
+        max_connecting: Connections that may be opened at the same time. 32 by default, ``None`` has
+            no limit. After a failure one at a time is tried, until one succeeds.
+        fail_fast_after: Seconds for which no attempt to connect has succeeded after which a caller
+            is told at once, by a `PoolTimeout` with the driver's last error as its cause, that the
+            database is down. Whose own timeout is longer still waits, and so does everybody while a
+            connection is open. 5.0 by default, or `acquire_timeout` if that is shorter; ``None``
+            never.
         idle_timeout: Seconds after which a connection above `min_size` is closed whose thread does
             not use it; its place is then free for other threads. 600.0 by default, ``None`` never.
         max_lifetime: Seconds after which a connection is closed, up to a tenth earlier so that
@@ -72,13 +80,20 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
             limit.
         max_waiting: Threads that may wait for a connection; the next one gets `PoolExhausted`.
             ``None``, the default, has no limit.
-        validation_interval: Seconds without a sign of life after which `validate` is called, in
-            the background or before the next block. 30.0 by default, ``None`` never.
+        validation_interval: Seconds without a sign of life (opened, released, validated) after
+            which an idle connection is validated: in the background, and before the next
+            block if that comes first. 30.0 by default, ``None`` never, and 0 before each
+            outermost block. Needs `validate`, or a driver that can ping. Apart from that a
+            socket that the server closed is seen at each acquire, without a round trip.
         validation_timeout: Seconds that `validate` may take. 5.0 by default, or `acquire_timeout`
             if that is shorter.
+        max_latency: Seconds; a connection whose validation took longer is closed. ``None``, the
+            default, has no limit.
         reset: What is done to a connection at the end of the outermost block: ``"rollback"``, the
-            default, ends an open transaction; ``"none"`` does nothing; a callable is called with
-            the connection.
+            default, ends an open transaction; ``"session"`` does so too, forgets all that the
+            session holds (settings, temporary tables, locks, ...), and carries out the options and
+            calls `configure` once more; ``"none"`` does nothing; a callable is called with the
+            connection.
         leak_threshold: Seconds after which an outermost block that has not ended is reported as a
             leak, with its line. ``None``, the default, never; a value makes blocks slower.
         policy: ``"fair"`` is the only one: for a connection that stays with its thread, nobody can
@@ -87,9 +102,26 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
         driver: With a callable, the name of the driver whose connections it returns, or a
             `millpond.drivers.Driver`. Found by the first connection by default.
         connect_kwargs: With a URL, further arguments for the driver's ``connect()``.
+        socket_timeout: Seconds that a read from or a write to the server may take, not less than
+            `connect_timeout`. This and the other options down to `profile` make the sessions what
+            they are to be like; ``None`` leaves each to the driver. Which a driver can carry out
+            differs, and what it cannot is an error. With a callable only those that need not be
+            said when connecting are possible.
+        statement_timeout: Seconds that the server may work on one statement.
+        keepalive: Whether TCP probes a silent connection; a number is the seconds of silence before
+            the first probe.
+        application_name: What the server shows in its list of sessions.
+        autocommit: Whether each statement is a transaction of its own.
+        isolation_level: ``"read uncommitted"``, ``"read committed"``, ``"repeatable read"``,
+            ``"snapshot"`` or ``"serializable"``, for all transactions.
+        read_only: Whether the sessions may only read.
+        session: A statement, or several, to run on each new connection.
+        profile: ``"pgbouncer"`` behind a PgBouncer with transaction pooling: no prepared statements
+            by the driver, nothing that a session would have to keep.
         configure: Called with each new connection, in the worker that opened it.
-        validate: Called with a connection to find out whether it is alive: raising, or returning
-            ``False``, says no. In a worker, and never while the thread uses the connection.
+        validate: How a connection is validated: a statement such as ``"SELECT 1"``, or a callable
+            that is called with it, and says by raising, or by returning ``False``, that it is dead.
+            ``None``, the default, is the driver's own ping, if it has one. Runs in a worker.
         on_acquire: Called with the connection at the beginning of each outermost block.
         on_release: Called with the connection at the end of it, before the reset.
         on_exhausted: What to do when `max_size` threads have a connection: ``"wait"``, the default;
@@ -110,21 +142,33 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
         min_size: int = 0,
         max_size: int = 10,
         acquire_timeout: float | None = 5.0,
-        connect_timeout: float | None = 5.0,
+        connect_timeout: float | None = CONNECT_TIMEOUT,
+        max_connecting: int | None = 32,
+        fail_fast_after: float | None = FAIL_FAST_AFTER,
         idle_timeout: float | None = 600.0,
         max_lifetime: float | None = 3600.0,
         max_uses: int | None = None,
         max_waiting: int | None = None,
         validation_interval: float | None = 30.0,
         validation_timeout: float = VALIDATION_TIMEOUT,
+        max_latency: float | None = None,
         reset: str | Callable[[C], object] = "rollback",
         leak_threshold: float | None = None,
         policy: str = "fair",
         name: str | None = None,
         driver: str | drivers.Driver[C] | None = None,
         connect_kwargs: Mapping[str, Any] | None = None,
+        socket_timeout: float | None = None,
+        statement_timeout: float | None = None,
+        keepalive: bool | float | None = None,
+        application_name: str | None = None,
+        autocommit: bool | None = None,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+        session: str | Sequence[str] = (),
+        profile: str | None = None,
         configure: Callable[[C], object] | None = None,
-        validate: Callable[[C], object] | None = None,
+        validate: str | Callable[[C], object] | None = None,
         on_acquire: Callable[[C], object] | None = None,
         on_release: Callable[[C], object] | None = None,
         on_exhausted: str = "wait",
@@ -140,17 +184,29 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
             max_size=max_size,
             acquire_timeout=acquire_timeout,
             connect_timeout=connect_timeout,
+            max_connecting=max_connecting,
+            fail_fast_after=fail_fast_after,
             idle_timeout=idle_timeout,
             max_lifetime=max_lifetime,
             max_uses=max_uses,
             max_waiting=max_waiting,
             validation_interval=validation_interval,
             validation_timeout=validation_timeout,
+            max_latency=max_latency,
             reset=reset,
             leak_threshold=leak_threshold,
             name=name,
             driver=driver,
             connect_kwargs=connect_kwargs,
+            socket_timeout=socket_timeout,
+            statement_timeout=statement_timeout,
+            keepalive=keepalive,
+            application_name=application_name,
+            autocommit=autocommit,
+            isolation_level=isolation_level,
+            read_only=read_only,
+            session=session,
+            profile=profile,
             configure=configure,
             validate=validate,
             on_acquire=on_acquire,

@@ -314,7 +314,7 @@ def test_subclasses_that_override_what_lends_and_caches_are_asked(
     calls: list[str] = []
 
     class Noting(PooledDB):
-        def connection(self, shareable: object = True) -> Any:  # noqa: FBT002
+        def connection(self, shareable: bool = True) -> Any:  # noqa: FBT001, FBT002
             calls.append("connection")
             return super().connection(shareable)
 

@@ -30,6 +30,7 @@ from millpond.dbutils._pool_errors import (
     PooledDBError,
     TooManyConnectionsError,
 )
+from millpond.dbutils._provider import threadsafety_assumed_of
 from millpond.dbutils._sharing import SharedDBConnection, Sharing
 from millpond.dbutils._upkeep import Upkeep
 from millpond.dbutils._version import __version__
@@ -133,7 +134,7 @@ class PooledDB(Sharing):
         creator: Any,
         mincached: int | None = 0,
         maxcached: float | None = 0,
-        maxshared: float | None = 0,
+        maxshared: Any = 0,
         maxconnections: float | None = 0,
         blocking: object = False,
         maxusage: int | None = None,
@@ -147,7 +148,7 @@ class PooledDB(Sharing):
         **kwargs: Any,
     ) -> None:
         """Open the first connections."""
-        threadsafety = _threadsafety_of(creator)
+        threadsafety = threadsafety_assumed_of(creator)
         if not threadsafety:
             message = "Database module is not thread-safe."
             raise NotSupportedError(message)
@@ -163,6 +164,8 @@ class PooledDB(Sharing):
         mincached = 0 if mincached is None else mincached
         maxcached = max(maxcached, mincached) if maxcached else 0
         self._maxcached = maxcached
+        if isinstance(maxshared, int) and maxshared < 0:
+            maxshared = 0  # as with the other limits; DBUtils would share what is not there
         if threadsafety > 1 and maxshared:
             self._maxshared = maxshared
             self._shared_cache = []
@@ -286,17 +289,3 @@ class PooledDB(Sharing):
             return 0
         surplus: int = self._connections + len(self._idle_cache) - math.ceil(self._maxcached)
         return max(0, surplus)
-
-
-def _threadsafety_of(creator: Any) -> Any:
-    """Return the level that the creator tells, or a guess."""
-    try:
-        return creator.threadsafety
-    except AttributeError:
-        pass
-    try:
-        return creator.dbapi.threadsafety
-    except AttributeError:
-        pass
-    # A driver without a level is taken to be unsafe, and a function to know what it does.
-    return 0 if callable(getattr(creator, "connect", None)) else 1

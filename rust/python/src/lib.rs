@@ -89,6 +89,7 @@ fn refuse_subinterpreter() -> PyResult<()> {
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;
+    fork::watch()?;
     vectorcall::prepare();
     module.add_class::<pool::CorePool>()?;
     module.add_class::<lease::Lease>()?;
@@ -103,7 +104,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;
     module.add_function(wrap_pyfunction!(fork::fork_generation, module)?)?;
-    module.add_function(wrap_pyfunction!(fork::forked, module)?)?;
     module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
     dbutils::install(module)?;
     hot::install(module.py())
