@@ -33,7 +33,7 @@ SECONDS_PER_TEST = 60
 SECONDS_OF_GRACE = 15
 
 # The fixtures which are real servers.
-SERVERS = {"postgres_url", "mysql_url"}
+SERVERS = {"postgres_url", "mysql_url", "redis_url"}
 
 stderr = pytest.StashKey[int]()
 
@@ -191,6 +191,13 @@ def postgres_url() -> Iterator[str]:
 def mysql_url() -> Iterator[str]:
     """Give the URL of a MySQL or MariaDB server, in which tests use tables of their own."""
     with databases.mysql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Give the URL of a Redis server, in which tests use keys that begin with ``millpond:``."""
+    with databases.redis() as url:
         yield url
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LISTENING = "postgresql://postgres@127.0.0.1:5432/postgres"
 LISTENING_MYSQL = "mysql://root@127.0.0.1:3306/test"
+LISTENING_REDIS = "redis://127.0.0.1:6379/0"
 
 # How long a server may take to start.
 SECONDS_TO_START = 30.0
@@ -136,12 +137,38 @@ def _mysqld(server: str, folder: Path, port: int) -> Iterator[subprocess.Popen[b
                 running.terminate()
 
 
+@contextmanager
+def redis() -> Iterator[str]:
+    """Give the URL of a Redis server.
+
+    `MILLPOND_TEST_REDIS` says which. Without it, a server on 127.0.0.1:6379 is taken if there is
+    one, and else `redis-server` from the PATH, where pip can put it too, is started.
+    """
+    wanted = os.environ.get("MILLPOND_TEST_REDIS", "")
+    if wanted or _is_listening(6379):
+        yield wanted or LISTENING_REDIS
+        return
+    server = shutil.which("redis-server")
+    if server is None:
+        _missing("Redis: nothing listens on 6379, and redis-server is not in the PATH")
+    with tempfile.TemporaryDirectory(prefix="millpond-redis-") as folder:
+        port = _free_port()
+        command = [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+        command += ["--save", "", "--appendonly", "no", "--logfile", "log"]
+        with subprocess.Popen(command) as running:
+            try:
+                _wait_until(lambda: _is_listening(port), running)
+                yield f"redis://127.0.0.1:{port}/0"
+            finally:
+                running.terminate()
+
+
 def _wait_until(ready: Callable[[], bool], running: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
     pause = threading.Event()
     while not ready():
         if running.poll() is not None or time.monotonic() > deadline:
-            _missing(f"MySQL: {running.args!r} does not start")
+            _missing(f"{running.args!r} does not start")
         pause.wait(0.1)
 
 

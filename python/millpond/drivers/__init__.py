@@ -171,21 +171,22 @@ def _is_unknown(driver: object) -> bool:
 
 def _for_url(url: str, driver: object) -> Any:  # noqa: ANN401  a class with from_url()
     scheme, separator, _ = url.partition("://")
-    name = _registry.of_scheme(scheme)
+    choices = _registry.of_scheme(scheme)
     if not separator:
         # It may be a DSN with a password, so it is not shown.
         msg = f"connect: must be a URL or a callable; the known URL schemes are {_known_schemes()}"
         raise PoolConfigError(msg)
-    if name is None:
+    if not choices:
         msg = (
             f"connect: the URL scheme {_show(scheme)} is unknown; known are {_known_schemes()}. "
             "For other databases pass a callable that connects"
         )
         raise PoolConfigError(msg)
-    if driver is not None and driver != name:
-        msg = f"driver={_show(driver)}: must be {name!r} or None for a {scheme} URL"
+    if driver is not None and driver not in choices:
+        allowed = " or ".join(map(repr, choices))
+        msg = f"driver={_show(driver)}: must be {allowed} or None for a {scheme} URL"
         raise PoolConfigError(msg)
-    return _registry.load(name)
+    return _registry.load_first(choices if driver is None else (driver,))
 
 
 def _known_schemes() -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 GROUP: Final = "millpond.drivers"
 
@@ -32,21 +32,35 @@ class _Known(NamedTuple):
         kind: The name of the class in ``millpond.drivers._<name>``.
         schemes: The URL schemes that pick it.
         package: Where the class of its connections is defined, if it isn't the driver's name.
+        extra: What pip knows it by, if it isn't the driver's name.
     """
 
     kind: str
     schemes: tuple[str, ...]
     package: str | None = None
+    extra: str | None = None
+
+
+def _both(*drivers: str) -> tuple[str, ...]:
+    return tuple(f"{server}+{driver}" for server in ("mysql", "mariadb") for driver in drivers)
 
 
 _KNOWN: Final = {
     "duckdb": _Known("Duckdb", ("duckdb",), "_duckdb"),
+    "mysqlclient": _Known("MySQLClient", _both("mysqldb", "mysqlclient"), "MySQLdb"),
+    "mysqlconnector": _Known(
+        "MySQLConnector", _both("mysqlconnector"), "mysql", extra="mysql-connector"
+    ),
     "oracledb": _Known("Oracledb", ("oracle", "oracle+oracledb")),
     "psycopg": _Known("Psycopg", ("postgres", "postgresql", "postgresql+psycopg")),
     "psycopg2": _Known("Psycopg2", ("postgresql+psycopg2",)),
+    "pymysql": _Known("PyMySQL", _both("pymysql")),
     "pyodbc": _Known("Pyodbc", ("mssql", "mssql+pyodbc", "odbc")),
+    "redis": _Known("Redis", ("redis", "rediss", "unix")),
     "sqlite3": _Known("Sqlite3", ("sqlite",)),
 }
+# Schemes for which there are several drivers: the first that can be imported is taken.
+_CHOICES: Final = dict.fromkeys(("mysql", "mariadb"), ("mysqlclient", "pymysql", "mysqlconnector"))
 _SCHEMES: Final = {scheme: name for name, known in _KNOWN.items() for scheme in known.schemes}
 _PACKAGES: Final = {known.package or name: name for name, known in _KNOWN.items()}
 
@@ -58,13 +72,33 @@ def names() -> list[str]:
 
 def schemes() -> list[str]:
     """Return the URL schemes of all drivers, in order."""
-    return sorted({*_SCHEMES, *_installed()})
+    return sorted({*_SCHEMES, *_CHOICES, *_installed()})
 
 
-def of_scheme(scheme: str) -> str | None:
-    """Return the name of the driver for URLs with a scheme."""
+def of_scheme(scheme: str) -> tuple[str, ...]:
+    """Return the names of the drivers for URLs with a scheme, the preferred one first."""
     scheme = scheme.lower()
-    return _SCHEMES.get(scheme) or _third_party(scheme) or _third_party(scheme.rpartition("+")[2])
+    if scheme in _CHOICES:
+        return _CHOICES[scheme]
+    name = _SCHEMES.get(scheme) or _third_party(scheme) or _third_party(scheme.rpartition("+")[2])
+    return () if name is None else (name,)
+
+
+def load_first(choices: Sequence[str]) -> Any:  # noqa: ANN401  a class derived from Dbapi
+    """Import the first of some drivers that can be imported.
+
+    Raises:
+        PoolConfigError: None of them can.
+    """
+    failed: list[PoolConfigError] = []
+    for name in choices:
+        try:
+            return load(name)
+        except PoolConfigError as error:
+            failed.append(error)
+    if len(failed) == 1:
+        raise failed[0]
+    raise PoolConfigError("; or ".join(map(str, failed))) from failed[0]
 
 
 def of_connection(kind: type) -> str | None:
@@ -88,7 +122,7 @@ def load(name: str) -> Any:  # noqa: ANN401  a class derived from Dbapi
             return _installed()[name].load()
         return getattr(import_module(f"millpond.drivers._{name}"), known.kind)
     except ImportError as error:
-        advice = f": pip install 'millpond[{name}]'" if known else ""
+        advice = f": pip install 'millpond[{known.extra or name}]'" if known else ""
         msg = f"the driver {name} cannot be imported ({error}){advice}"
         raise PoolConfigError(msg) from error
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from drivers.contract import embedded, postgres
+from drivers.contract import embedded, mysql, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,10 @@ CASES: list[type[Case]] = [
     embedded.Duckdb,
     embedded.Sqlite3,
     embedded.PyodbcSqlite,
+    mysql.MySQLClient,
+    mysql.MySQLConnector,
+    mysql.MySQLConnectorInC,
+    mysql.PyMySQL,
     postgres.Psycopg,
     postgres.Psycopg2,
     postgres.Pyodbc,
