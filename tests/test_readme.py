@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,13 @@ def test_an_example_of_the_readme_runs_without_a_warning(example: str, tmp_path:
 
 def test_each_argument_that_the_readme_names_exists() -> None:
     pool = millpond.Pool
-    functions = [pool.__init__, pool.acquire, pool.connection, pool.transaction, pool.run]
+    functions: list[Any] = [
+        pool.__init__,
+        pool.acquire,
+        pool.connection,
+        pool.transaction,
+        pool.run,
+    ]
     known = {name for each in functions for name in inspect.signature(each).parameters}
     table = README.partition("## What a pool does")[2].partition("When it has")[0]
 

@@ -33,6 +33,7 @@ __all__ = [
     "SQLALCHEMY",
     "WITH",
     "Contender",
+    "StubConnection",
     "defaults",
     "interpreter",
     "run_script",

@@ -685,6 +685,7 @@ class CoreSteady:
     _usage: int
     _maxusage: int
     _ping: int
+    _pinger: Any
     @property
     def _inherited(self) -> bool: ...
     def _ping_check(self, ping: int = 1, reconnect: bool = True) -> Any: ...  # noqa: ANN401

@@ -222,17 +222,26 @@ class SteadyDBConnection(CoreSteady):
         """
         if not ping & self._ping:
             return None
-        alive = self._ask()
+        return self._conclude(self._ask(), reconnect)
+
+    def _check_after(self, error: Exception | None) -> Any:
+        """Go on with a check after the driver's ``ping`` raised this, or said no."""
+        try:
+            return self._conclude(self._ask(error) if error is not None else False, True)
+        finally:
+            error = None  # its traceback has this frame
+
+    def _conclude(self, alive: Any, reconnect: bool) -> Any:
         if alive or alive is None or not reconnect or self._transaction:
             return alive
         return _failover.reopen(self) or alive
 
-    def _ask(self) -> Any:
+    def _ask(self, error: Exception | None = None) -> Any:
         """Return whether the connection is alive, ``None`` if the driver can't tell."""
         if self._inherited:
             return False  # the process that opened it would get the answer
         try:
-            alive = self._ping_driver() if self._pinger is None else self._pinger(self._con)
+            alive = self._ping_driver(error) if self._pinger is None else self._pinger(self._con)
         except (AttributeError, IndexError, TypeError, ValueError):
             if self._pinger is not None:
                 return False
@@ -240,14 +249,21 @@ class SteadyDBConnection(CoreSteady):
             return None
         except Exception:  # noqa: BLE001  however it says so
             return False
+        finally:
+            error = None  # its traceback has this frame
         return True if alive is None else alive
 
-    def _ping_driver(self) -> Any:
+    def _ping_driver(self, error: Exception | None) -> Any:
+        """Ping, unless that was tried before, and raised this."""
         try:
+            if error is not None:
+                raise error
             # PyMySQL would reconnect by itself, to a session that is not prepared.
             return self._con.ping(False)
         except TypeError:
             return self._con.ping()
+        finally:
+            error = None  # its traceback has this frame
 
     def dbapi(self) -> Any:
         """Return the driver's module.

@@ -27,6 +27,7 @@ use crate::raw::none;
 pub(crate) struct CoreSteady {
     con: Field,
     failures: Field,
+    pinger: Field,
     threadsafety: Field,
     transaction: AtomicBool,
     closed: AtomicBool,
@@ -73,6 +74,21 @@ impl CoreSteady {
     #[inline]
     pub(crate) fn pings(&self) -> i64 {
         self.ping.load(Relaxed)
+    }
+
+    /// Whether the driver's own `ping` is what tells whether the connection is alive, and may be asked.
+    ///
+    /// # Safety
+    /// The thread is attached.
+    #[inline]
+    pub(crate) unsafe fn is_pinged_by_driver(&self) -> bool {
+        // SAFETY: passed on to the caller.
+        let pinger = unsafe { self.pinger.get_raw() };
+        // SAFETY: as above; the reference is ours, or null.
+        unsafe { ffi::Py_XDECREF(pinger) };
+        // SAFETY: as above.
+        let none = unsafe { ffi::Py_None() };
+        pinger == none && self.opened_in.load(Relaxed) == fork::generation()
     }
 
     /// The level of thread safety: a new reference, or null.
@@ -162,6 +178,7 @@ impl CoreSteady {
         Self {
             con: Field::new(None),
             failures: Field::new(None),
+            pinger: Field::new(None),
             threadsafety: Field::new(None),
             transaction: AtomicBool::new(false),
             closed: AtomicBool::new(true),
@@ -224,6 +241,16 @@ impl CoreSteady {
     #[setter(_failures)]
     fn set_failures(&self, py: Python<'_>, failures: Py<PyAny>) {
         self.failures.set(py, Some(failures));
+    }
+
+    #[getter]
+    fn _pinger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.pinger.get(py).ok_or_else(|| unset("_pinger"))
+    }
+
+    #[setter(_pinger)]
+    fn set_pinger(&self, py: Python<'_>, pinger: Py<PyAny>) {
+        self.pinger.set(py, Some(pinger));
     }
 
     #[getter]
@@ -293,12 +320,14 @@ impl CoreSteady {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.con.traverse(&visit)?;
         self.failures.traverse(&visit)?;
+        self.pinger.traverse(&visit)?;
         self.threadsafety.traverse(&visit)
     }
 
     fn __clear__(&self, py: Python<'_>) {
         self.con.set(py, None);
         self.failures.set(py, None);
+        self.pinger.set(py, None);
         self.threadsafety.set(py, None);
     }
 }

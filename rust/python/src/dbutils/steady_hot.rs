@@ -7,7 +7,7 @@
 use std::ffi::c_int;
 use std::ptr::null_mut;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::ffi::{self, PyObject, Py_ssize_t};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -52,10 +52,60 @@ unsafe extern "C" fn ping_check(
     if asked.is_some_and(|bits| bits & steady.get().pings() == 0) {
         return none();
     }
+    // SAFETY: attached.
+    if asked.is_some() && unsafe { steady.get().is_pinged_by_driver() } {
+        // SAFETY: called by the interpreter as a method of CoreSteady.
+        return unsafe { ping_driver(slf) };
+    }
     slowly(|py| {
         let (args, kwargs) = arguments.pack(py)?;
         let check = steady.getattr(intern!(py, "_check_alive"))?;
         check.call(args, Some(&kwargs)).map(Bound::into_ptr)
+    })
+}
+
+/// Has the driver ping, without reconnecting by itself, as `PyMySQL` would, to a session that is not
+/// prepared.
+///
+/// # Safety
+/// Called by the interpreter as a method of `CoreSteady`.
+#[inline]
+unsafe fn ping_driver(slf: *mut PyObject) -> *mut PyObject {
+    // SAFETY: passed on to the caller.
+    let steady = unsafe { receiver::<CoreSteady>(slf) };
+    // SAFETY: attached.
+    let raw = unsafe { steady.get().raw() };
+    // SAFETY: attached.
+    let no = unsafe { ffi::Py_False() };
+    // SAFETY: attached, and `False` lives for ever.
+    let answer = unsafe { call_with(raw, names().ping.as_ptr(), no) };
+    // SAFETY: our reference. Should it be the last, finalizers keep an error that is set.
+    unsafe { ffi::Py_DecRef(raw) };
+    // SAFETY: attached.
+    if answer == unsafe { ffi::Py_None() } {
+        // SAFETY: our reference, of an object that lives for ever.
+        unsafe { ffi::Py_DecRef(answer) };
+        // SAFETY: attached.
+        let yes = unsafe { ffi::Py_True() };
+        // SAFETY: as above.
+        return unsafe { ffi::Py_NewRef(yes) };
+    }
+    if !answer.is_null() {
+        // SAFETY: attached, and the reference is ours.
+        match unsafe { ffi::PyObject_IsTrue(answer) } {
+            1 => return answer,
+            // SAFETY: our reference.
+            _ => unsafe { ffi::Py_DecRef(answer) },
+        }
+    }
+    slowly(|py| {
+        let error = PyErr::take(py);
+        if let Some(error) = error.as_ref().filter(|error| !error.is_instance_of::<PyException>(py))
+        {
+            return Err(error.clone_ref(py));
+        }
+        let error = error.map(|error| error.into_value(py));
+        Ok(steady.call_method1(intern!(py, "_check_after"), (error,))?.into_ptr())
     })
 }
 
