@@ -182,3 +182,33 @@ proptest! {
         world.end();
     }
 }
+
+/// Found by the first property: the release left its connection to the thread that was nudged, and which
+/// was not the head any more.
+#[test]
+fn an_urgent_caller_is_served_by_a_release_though_another_was_nudged_before_it() {
+    let mut world = World::new(Limits {
+        min_size: 1,
+        max_size: 1,
+        max_waiting: u32::MAX,
+        max_uses: u64::MAX,
+        policy: Policy::Throughput,
+        connect_timeout: 50,
+        max_connecting: u32::MAX,
+        fail_fast_after: NEVER,
+        idle_timeout: NEVER,
+        max_lifetime: NEVER,
+        validation_interval: NEVER,
+        validation_timeout: 30,
+        leak_threshold: NEVER,
+    });
+    world.finish(0, true);
+    world.join(true, Priority::Normal);
+    world.try_acquire(0);
+    world.join(false, Priority::High);
+
+    world.give_back(0);
+
+    world.check();
+    world.end();
+}

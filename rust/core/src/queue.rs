@@ -73,6 +73,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
         // SeqCst: before the scan of the slots; pairs with `attention` after a release.
         self.gate.fetch_add(1, SeqCst);
         let ticket = queue.push(waker, priority, now);
+        self.note_head(&queue, ticket);
         self.serve(&mut queue, now, effects);
         Ok(ticket)
     }
@@ -94,6 +95,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
         // SeqCst: as in `join_as`.
         self.gate.fetch_add(1, SeqCst);
         let ticket = queue.push_front(waker, now);
+        self.note_head(&queue, ticket);
         self.serve(&mut queue, now, effects);
         Ok(ticket)
     }
@@ -326,6 +328,14 @@ impl<T: Vital, W: Waker> Core<T, W> {
         let waker = queue.remove(ticket, now)?;
         self.one_less();
         Some(waker)
+    }
+
+    /// What the flags say is of the head before. Were they left, a release would leave its connection to
+    /// a waiter that is on its way, and that is not the head any more. Before the scan of the slots.
+    fn note_head(&self, queue: &WaitQueue<W>, ticket: Ticket) {
+        if queue.len() > 1 && queue.is_head(ticket) {
+            self.gate.fetch_and(!(gate::HAND_OFF | gate::NUDGED), SeqCst);
+        }
     }
 
     fn one_less(&self) {
