@@ -30,6 +30,9 @@ SECONDS_OF_GRACE = 15
 
 stderr = pytest.StashKey[int]()
 
+# The fixtures behind which there is a server.
+SERVERS = {"postgres_url", "mysql_url", "redis_url"}
+
 MARKERS = {
     "slow": "takes seconds; left out by -m 'not slow'",
     "stress": "runs for MILLPOND_STRESS_SECONDS (default 3)",
@@ -66,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # The thread method: a signal would have to wait for a main thread that hangs in Rust.
         item.add_marker(pytest.mark.timeout(seconds_for(item), method="thread"))
-        if "postgres_url" in getattr(item, "fixturenames", ()):
+        if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
 
 
@@ -133,6 +136,20 @@ def make_pool(driver: FakeDatabase) -> Iterator[MakePool]:
 def postgres_url() -> Iterator[str]:
     """Give the URL of a PostgreSQL server, in which tests use temporary tables only."""
     with databases.postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mysql_url() -> Iterator[str]:
+    """Give the URL of a MySQL or MariaDB server, in a database that tests may fill."""
+    with databases.mysql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Give the URL of a Redis server, in which tests use keys that begin with ``millpond:``."""
+    with databases.redis() as url:
         yield url
 
 

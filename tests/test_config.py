@@ -25,18 +25,21 @@ DURATIONS = {
     "connect_timeout": {"none"},
     "idle_timeout": {"none"},
     "max_lifetime": {"none"},
-    "validation_interval": {"none"},
+    "fail_fast_after": {"none", "zero"},
+    "validation_interval": {"none", "zero"},
     "validation_timeout": set(),
+    "max_latency": {"none"},
     "leak_threshold": {"none"},
 }
 # The numbers: the smallest, the largest, and whether None is allowed.
 NUMBERS = {
     "min_size": (0, 100_000, False),
     "max_size": (1, 100_000, False),
+    "max_connecting": (1, 100_000, True),
     "max_uses": (1, 1_000_000_000, True),
     "max_waiting": (0, 1_000_000_000, True),
 }
-HOOKS = ["configure", "validate", "on_acquire", "on_release", "on_close"]
+HOOKS = ["configure", "on_acquire", "on_release", "on_close"]
 
 NOT_SECONDS = [
     -1,
@@ -175,6 +178,15 @@ def test_a_number_may_be_none_where_that_means_no_limit(name: str) -> None:
             {"min_size": 20, "max_size": 10},
             "min_size=20, max_size=10: min_size must not be above max_size",
         ),
+        (
+            {"validate": ""},
+            "validate='': must be a statement, a callable that takes the connection, or None",
+        ),
+        (
+            {"max_latency": 3, "validation_timeout": 2},
+            "max_latency=3.0, validation_timeout=2.0: "
+            "max_latency must not be above validation_timeout",
+        ),
         ({"min_size": 11}, "min_size=11, max_size=10: min_size must not be above max_size"),
         (
             {"validation_timeout": 2, "acquire_timeout": 1},
@@ -240,6 +252,24 @@ def test_validation_timeout_follows_a_shorter_acquire_timeout(
     assert type(unset.validation_timeout) is float
 
 
+@pytest.mark.parametrize(
+    ("acquire_timeout", "expected"),
+    [(1.0, 1.0), (5.0, 5.0), (30.0, 5.0), (None, 5.0), (0, 5.0)],
+)
+def test_failing_fast_begins_after_a_shorter_acquire_timeout(
+    acquire_timeout: float | None, expected: float
+) -> None:
+    unset = PoolConfig(acquire_timeout=acquire_timeout)
+    given = PoolConfig(acquire_timeout=acquire_timeout, fail_fast_after=7)
+
+    assert unset.fail_fast_after == expected
+    assert given.fail_fast_after == 7.0
+
+
+def test_a_latency_is_no_contradiction_of_a_timeout_that_nobody_gave() -> None:
+    assert PoolConfig(max_latency=30).max_latency == 30.0
+
+
 def test_a_validation_timeout_that_was_given_does_not_follow() -> None:
     assert "validation_timeout=5.0" in message_of(validation_timeout=5.0, acquire_timeout=1.0)
 
@@ -261,6 +291,8 @@ def test_a_validation_timeout_contradicts_only_an_acquire_timeout_that_waits(
         {"min_size": 10, "max_size": 10},
         {"validation_timeout": 1.0, "acquire_timeout": 1.0},
         {"reset": print},
+        {"validate": "SELECT 1", "validation_interval": 0},
+        {"max_connecting": None, "fail_fast_after": None},
         {"reset": "none", "policy": "throughput", "name": "orders", "driver": "psycopg"},
     ],
 )

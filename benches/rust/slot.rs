@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use divan::{black_box, Bencher};
-use millpond_core::{Core, Effects, GivenBack, Job, Limits, Policy, Waker, NEVER};
+use millpond_core::{Core, Effects, GivenBack, Job, Limits, Policy, Pulse, Vital, Waker, NEVER};
 
 fn main() {
     divan::main();
@@ -24,8 +24,22 @@ impl Waker for Nobody {
     }
 }
 
+/// A connection without a socket.
+#[derive(Debug)]
+struct Stub;
+
+impl Vital for Stub {
+    fn socket(&self) -> i32 {
+        -1
+    }
+
+    fn pulse(_: i32) -> Pulse {
+        Pulse::Alive
+    }
+}
+
 /// A pool with this many idle connections and no room for more.
-fn pool(size: u32) -> Core<u64, Nobody> {
+fn pool(size: u32) -> Core<Stub, Nobody> {
     let core = Core::new(Limits {
         min_size: size,
         max_size: size,
@@ -33,6 +47,8 @@ fn pool(size: u32) -> Core<u64, Nobody> {
         max_uses: u64::MAX,
         policy: Policy::Fair,
         connect_timeout: 5_000,
+        max_connecting: u32::MAX,
+        fail_fast_after: NEVER,
         idle_timeout: 600_000,
         max_lifetime: 3_600_000,
         validation_interval: 30_000,
@@ -43,19 +59,19 @@ fn pool(size: u32) -> Core<u64, Nobody> {
     core.warm_up(1, &mut todo);
     for job in std::mem::take(&mut todo.jobs) {
         let Job::Open(claim) = job else { panic!("nothing but new connections") };
-        core.fill(claim, 1, 1, 1, &mut todo).expect("there is room");
+        core.fill(claim, Stub, 1, 1, &mut todo).expect("there is room");
     }
     core
 }
 
-fn borrow_and_give_back(core: &Core<u64, Nobody>, habit: u32) {
+fn borrow_and_give_back(core: &Core<Stub, Nobody>, habit: u32) {
     let claim = core.try_acquire(black_box(habit), 2).expect("it is idle");
     core.note_borrow(claim, 7, || 1);
     let held = core.held(claim.slot, Some(claim.generation)).expect("it is held");
     assert_eq!(core.give_back(held, 2, || 2), GivenBack::Idle);
 }
 
-fn borrow_and_reset(core: &Core<u64, Nobody>, habit: u32) {
+fn borrow_and_reset(core: &Core<Stub, Nobody>, habit: u32) {
     let claim = core.try_acquire(black_box(habit), 2).expect("it is idle");
     core.note_borrow(claim, 7, || 1);
     let held = core.held(claim.slot, Some(claim.generation)).expect("it is held");

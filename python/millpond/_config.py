@@ -31,6 +31,7 @@ class _Unset(float):
 # A user who gives acquire_timeout=1.0 never spoke of validation_timeout, and must not be told that
 # the two contradict each other. Only a value that is not this object can contradict.
 VALIDATION_TIMEOUT: Final[float] = _Unset(5.0)
+FAIL_FAST_AFTER: Final[float] = _Unset(5.0)
 
 
 def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
@@ -64,12 +65,15 @@ class PoolConfig:
     max_size: int = 10
     acquire_timeout: float | None = 5.0
     connect_timeout: float | None = 5.0
+    max_connecting: int | None = 32
+    fail_fast_after: float | None = FAIL_FAST_AFTER
     idle_timeout: float | None = 600.0
     max_lifetime: float | None = 3600.0
     max_uses: int | None = None
     max_waiting: int | None = None
     validation_interval: float | None = 30.0
     validation_timeout: float = VALIDATION_TIMEOUT
+    max_latency: float | None = None
     reset: str | _Hook = "rollback"
     leak_threshold: float | None = None
     policy: str = "fair"
@@ -78,7 +82,7 @@ class PoolConfig:
     # Out of the repr: this is where passwords are.
     connect_kwargs: Mapping[str, Any] | None = field(default=None, repr=False)
     configure: _Hook | None = None
-    validate: _Hook | None = None
+    validate: str | _Hook | None = None
     on_acquire: _Hook | None = None
     on_release: _Hook | None = None
     on_exhausted: str | _Hook = "wait"
@@ -88,6 +92,7 @@ class PoolConfig:
     def __post_init__(self) -> None:
         """Check each argument alone, then those that depend on each other."""
         derived = isinstance(self.validation_timeout, _Unset)
+        impatient = isinstance(self.fail_fast_after, _Unset)
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.min_size > self.max_size:
@@ -105,6 +110,12 @@ class PoolConfig:
                     self.acquire_timeout,
                 )
             object.__setattr__(self, "validation_timeout", self.acquire_timeout)
+        if impatient and self.acquire_timeout and self.acquire_timeout < FAIL_FAST_AFTER:
+            object.__setattr__(self, "fail_fast_after", self.acquire_timeout)
+        if not derived and self.max_latency and self.max_latency > self.validation_timeout:
+            _contradict(
+                "max_latency", self.max_latency, "validation_timeout", self.validation_timeout
+            )
 
     def resized(self, *, min_size: int | None = None, max_size: int | None = None) -> PoolConfig:
         """Return the same configuration with other sizes.
@@ -200,6 +211,12 @@ def _hook(name: str, value: Any) -> object:  # noqa: ANN401
     raise _refuse(name, value, "a callable that takes the connection, or None")
 
 
+def _validator(name: str, value: Any) -> object:  # noqa: ANN401
+    if value is None or callable(value) or (isinstance(value, str) and value.strip()):
+        return value
+    raise _refuse(name, value, "a statement, a callable that takes the connection, or None")
+
+
 def _flag(name: str, value: Any) -> object:  # noqa: ANN401
     if isinstance(value, bool):
         return value
@@ -233,12 +250,15 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "max_size": _integer(1, MAX_SIZE),
     "acquire_timeout": _duration(zero=True, none="no limit"),
     "connect_timeout": _duration(none="no limit"),
+    "max_connecting": _integer(1, MAX_SIZE, optional=True),
+    "fail_fast_after": _duration(zero=True, none="never"),
     "idle_timeout": _duration(none="no limit"),
     "max_lifetime": _duration(none="no limit"),
     "max_uses": _integer(1, MAX_COUNT, optional=True),
     "max_waiting": _integer(0, MAX_COUNT, optional=True),
-    "validation_interval": _duration(none="never"),
+    "validation_interval": _duration(zero=True, none="never"),
     "validation_timeout": _duration(),
+    "max_latency": _duration(none="no limit"),
     "reset": _one_of("rollback", "none", or_callable=True),
     "leak_threshold": _duration(none="no leak reports"),
     "policy": _one_of("fair", "throughput"),
@@ -246,7 +266,7 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "driver": _driver,
     "connect_kwargs": _kwargs,
     "configure": _hook,
-    "validate": _hook,
+    "validate": _validator,
     "on_acquire": _hook,
     "on_release": _hook,
     "on_exhausted": _one_of("wait", "raise", or_callable=True),

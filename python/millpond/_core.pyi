@@ -202,6 +202,8 @@ class CorePool(Generic[_C]):
     def _warm_up(self) -> None: ...
     def _shut(self) -> bool: ...
     def _advance(self) -> float | None: ...
+    def _set_validation(self, interval: float | None, possible: bool) -> None: ...
+    def _evict_with(self, connection: _C) -> None: ...
     def _suspect(self, connection: _C) -> None: ...
     def _set_alarm(self, seconds: float) -> Alarm: ...
     def _cancel_alarm(self, alarm: Alarm) -> None: ...
@@ -269,13 +271,23 @@ class Job:
     def call(self, function: Callable[..., Any], /, *args: object) -> Any:  # noqa: ANN401
         """Call a hook of the pool, marking the thread so that it can't wait for its own pool."""
 
-    def filled(self, connection: object, reset: object, seconds: float) -> bool:
+    def filled(
+        self,
+        connection: object,
+        reset: object,
+        seconds: float,
+        socket: int,
+        is_alive: Callable[[Any], object] | None,
+    ) -> bool:
         """End an open job with a connection. False when nobody wants it: the caller closes it.
 
         Args:
             connection: The new connection.
             reset: How it is reset: ``None``, the name of its method, or a callable that takes it.
             seconds: How long it took to open.
+            socket: The file descriptor to poll before each use, or -1.
+            is_alive: What to ask before each use whether the connection is alive; ``False`` says
+                no. Usually nothing.
 
         Raises:
             ValueError: The connection is in the pool already.
@@ -289,8 +301,11 @@ class Job:
             pause: Whether the attempts of others wait as long.
         """
 
-    def passed(self) -> None:
-        """End a check job: the connection is alive."""
+    def passed(self, seconds: float) -> None:
+        """End a check job: the connection is alive, as it said after so many seconds."""
+
+    def slow(self, seconds: float) -> None:
+        """End a check job: the connection is alive, but so slow that it is closed."""
 
     def failed(self) -> None:
         """End a check job: the connection is not alive."""

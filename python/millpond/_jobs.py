@@ -15,8 +15,9 @@ from millpond._messages import one_line
 from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
+    from millpond._callbacks import Callbacks
     from millpond._core import Job
-    from millpond._pool import Pool
+    from millpond.drivers import Driver
 
 C = TypeVar("C")
 
@@ -61,12 +62,12 @@ class Backoff:
         return self._delay
 
 
-def run(pool: Pool[Any], job: Job) -> None:
+def run(pool: Callbacks[Any], job: Job) -> None:
     """Do a job of a pool, in whatever thread this is."""
     {"open": _open, "check": _check, "close": _close}[job.kind](pool, job)
 
 
-def _open(pool: Pool[C], job: Job) -> None:
+def _open(pool: Callbacks[C], job: Job) -> None:
     if not job.current:  # given up on before a thread was free for it
         return
     started = time.perf_counter()
@@ -83,12 +84,15 @@ def _open(pool: Pool[C], job: Job) -> None:
         if pool._config.configure is not None:
             job.call(pool._config.configure, connection)
         reset = pool._reset_of(connection)
+        socket = pool._driver.fileno(connection)
     except BaseException as error:  # noqa: BLE001
         _farewell(pool, job, connection)
         _open_failed(pool, job, error, started)
         return
     try:
-        kept = job.filled(connection, reset, time.perf_counter() - started)
+        asked = socket < 0 and pool._driver.needs_is_alive
+        is_alive = pool._driver.is_alive if asked else None
+        kept = job.filled(connection, reset, time.perf_counter() - started, socket, is_alive)
     except ValueError:
         # It stays open: whoever has the other slot may be using it.
         _open_failed(pool, job, PoolConfigError(SAME_AGAIN), started)
@@ -102,7 +106,7 @@ def _open(pool: Pool[C], job: Job) -> None:
         _farewell(pool, job, connection)
 
 
-def _open_failed(pool: Pool[Any], job: Job, error: BaseException, started: float) -> None:
+def _open_failed(pool: Callbacks[Any], job: Job, error: BaseException, started: float) -> None:
     delay = pool._backoff.failed(started)
     transient = not isinstance(error, PoolError) and pool._driver.is_transient(error)
     if not job.current:
@@ -121,31 +125,66 @@ def _open_failed(pool: Pool[Any], job: Job, error: BaseException, started: float
         )
 
 
-def _check(pool: Pool[Any], job: Job) -> None:
+def _check(pool: Callbacks[Any], job: Job) -> None:
     if not job.current:
         return
-    validate = pool._config.validate or pool._driver.ping
+    started = time.perf_counter()
+    why: str | None = "it says no"
     try:
-        alive = job.call(validate, job.connection) is not False
-        if alive:
-            # A query may have begun a transaction, which is not the next borrower's.
-            job.call(pool._driver.reset, job.connection)
+        if _is_alive(pool, job):
+            why = None
     except BaseException as error:  # noqa: BLE001
-        alive = False
-        logger.info(
-            "pool %r: connection %d failed its validation: %s",
-            pool.name,
-            job.slot,
-            one_line(error),
-            extra=_extra(pool, "validation_failed"),
-        )
-    if alive:
-        job.passed()
-    else:
+        why = one_line(error)
+    seconds = time.perf_counter() - started
+    limit = pool._config.max_latency
+    if why is not None:
         job.failed()
+    elif limit is not None and seconds > limit:
+        job.slow(seconds)
+        why = f"it took {seconds:.3g} s, which is longer than max_latency={limit:g}"
+    else:
+        job.passed(seconds)
+        return
+    logger.info(
+        "pool %r: connection %d failed its validation: %s",
+        pool.name,
+        job.slot,
+        why,
+        extra=_extra(pool, "validation_failed"),
+    )
 
 
-def _close(pool: Pool[Any], job: Job) -> None:
+def _is_alive(pool: Callbacks[Any], job: Job) -> bool:
+    """Validate as the user said, or else as the driver does."""
+    validate, driver = pool._config.validate, pool._driver
+    if validate is None:
+        job.call(driver.ping, job.connection)
+        return True
+    if isinstance(validate, str):
+        job.call(_query, driver, job.connection, validate)
+    elif job.call(validate, job.connection) is False:
+        return False
+    # It may have begun a transaction, which is not the next borrower's.
+    job.call(driver.reset, job.connection)
+    return True
+
+
+def _query(driver: Driver[C], connection: C, statement: str) -> None:
+    """Run a statement that may have a result, which must not stay unread."""
+    make_cursor = getattr(connection, "cursor", None)
+    if make_cursor is None:
+        driver.execute(connection, statement)
+        return
+    cursor = make_cursor()
+    try:
+        cursor.execute(statement)
+        if cursor.description:
+            cursor.fetchall()
+    finally:
+        cursor.close()
+
+
+def _close(pool: Callbacks[Any], job: Job) -> None:
     try:
         _farewell(pool, job, job.connection)
         logger.debug(
@@ -160,7 +199,7 @@ def _close(pool: Pool[Any], job: Job) -> None:
         pool._changed()
 
 
-def _farewell(pool: Pool[Any], job: Job, connection: Any) -> None:  # noqa: ANN401
+def _farewell(pool: Callbacks[Any], job: Job, connection: Any) -> None:  # noqa: ANN401
     """Close a connection, whatever that raises."""
     closers = (pool._config.on_close, pool._driver.close)
     for closer in filter(None, closers):
@@ -175,5 +214,5 @@ def _farewell(pool: Pool[Any], job: Job, connection: Any) -> None:  # noqa: ANN4
             )
 
 
-def _extra(pool: Pool[Any], event: str) -> dict[str, str]:
+def _extra(pool: Callbacks[Any], event: str) -> dict[str, str]:
     return {"pool": pool.name, "event": event}

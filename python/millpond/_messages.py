@@ -35,6 +35,18 @@ def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> s
     return "\n".join(lines)
 
 
+def down(stats: PoolStats, error: BaseException | None) -> str:
+    """Explain why a caller does not even wait."""
+    lines = [
+        f"couldn't acquire a connection from pool {stats.name!r}: nothing is open, and for "
+        f"{stats.failing or 0.0:.3g} s no attempt to connect has succeeded"
+    ]
+    if error is not None:
+        lines.append(f"  the last one failed: {one_line(error)}")
+    lines.append("  check that the database accepts connections; the pool keeps trying")
+    return "\n".join(lines)
+
+
 def holder(connection: ConnectionStats) -> str:
     """Say who holds a connection."""
     said = f"  connection {connection.slot} held for at least {connection.held or 0.0:.3g} s"

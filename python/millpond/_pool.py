@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import itertools
 import logging
-import sys
 import threading
 import time
-import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from millpond import _jobs, _lifecycle, _messages, _stats, drivers, errors
-from millpond._config import VALIDATION_TIMEOUT, PoolConfig, check_timeout
-from millpond._core import CorePool
+from millpond import _jobs, _lifecycle, _messages, drivers, errors
+from millpond._callbacks import Callbacks
+from millpond._config import FAIL_FAST_AFTER, VALIDATION_TIMEOUT, PoolConfig, check_timeout
 from millpond._query import QueryTimeouts
 from millpond._timer import TIMER
 from millpond._transactions import Transactions
 from millpond._workers import Workers
-from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    from millpond._core import Job, ManualClock
+    from millpond._core import ManualClock
 
     # Without a default, `Pool("postgresql://...")` would not be enough for a type checker.
     C = TypeVar("C", default=Any)
@@ -42,7 +39,7 @@ _numbers: Final = itertools.count(1)
 _SPARE_WORKERS: Final = 8
 
 
-class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
+class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
     """A pool of connections for threads, with or without the GIL.
 
     Callers are served in the order in which they asked. Connections are opened, validated and
@@ -58,6 +55,13 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
             has no limit.
         connect_timeout: Seconds that opening or closing a connection may take before the pool gives
             it up and uses its place again. 5.0 by default, ``None`` has no limit.
+        max_connecting: Connections that may be opened at the same time. 32 by default, ``None`` has
+            no limit. After a failure one at a time is tried, until one succeeds.
+        fail_fast_after: Seconds for which no attempt to connect has succeeded after which a caller
+            is told at once, by a `PoolTimeout` with the driver's last error as its cause, that the
+            database is down. Whose own timeout is longer still waits, and so does everybody while a
+            connection is open. 5.0 by default, or `acquire_timeout` if that is shorter; ``None``
+            never.
         idle_timeout: Seconds after which an idle connection above `min_size` is closed. 600.0 by
             default, ``None`` never.
         max_lifetime: Seconds after which a connection is closed, up to a tenth earlier so that
@@ -66,11 +70,16 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
         max_uses: Borrows after which a connection is closed. ``None``, the default, has no limit.
         max_waiting: Callers that may wait for a release; the next one gets `PoolExhausted`.
             ``None``, the default, has no limit.
-        validation_interval: Seconds without a sign of life after which `validate` is called, in
-            the background or before the connection is given to a caller. 30.0 by default,
-            ``None`` never.
-        validation_timeout: Seconds that `validate` may take. 5.0 by default, or `acquire_timeout`
-            if that is shorter.
+        validation_interval: Seconds without a sign of life (opened, released, validated) after
+            which an idle connection is validated: in the background, and before it is given to a
+            caller if that comes first. 30.0 by default, ``None`` never, and 0 before each time that
+            it is given to a caller. Needs `validate`, or a driver that can ping. Apart from that a
+            socket that the server closed is seen at each acquire, without a round trip.
+        validation_timeout: Seconds that a validation may take; it holds nobody but whoever waits
+            for that connection, who after a tenth of a second gets a new one if there is room. 5.0
+            by default, or `acquire_timeout` if that is shorter.
+        max_latency: Seconds; a connection whose validation took longer is closed. ``None``, the
+            default, has no limit.
         reset: What is done to a connection on release: ``"rollback"``, the default, ends an open
             transaction; ``"none"`` does nothing; a callable is called with the connection.
         leak_threshold: Seconds after which a connection in use is reported as a leak, with the line
@@ -82,8 +91,9 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
             `millpond.drivers.Driver`. Found by the first connection by default.
         connect_kwargs: With a URL, further arguments for the driver's ``connect()``.
         configure: Called with each new connection, in the worker that opened it.
-        validate: Called with a connection to find out whether it is alive: raising, or returning
-            ``False``, says no.
+        validate: How a connection is validated: a statement such as ``"SELECT 1"``, or a callable
+            that is called with it, and says by raising, or by returning ``False``, that it is dead.
+            ``None``, the default, is the driver's own ping, if it has one. Runs in a worker.
         on_acquire: Called with a connection before `acquire` returns it, in the caller's thread.
         on_release: Called with a connection before it is reset, in the caller's thread.
         on_exhausted: What to do when no connection is free: ``"wait"``, the default;
@@ -107,12 +117,15 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
         max_size: int = 10,
         acquire_timeout: float | None = 5.0,
         connect_timeout: float | None = 5.0,
+        max_connecting: int | None = 32,
+        fail_fast_after: float | None = FAIL_FAST_AFTER,
         idle_timeout: float | None = 600.0,
         max_lifetime: float | None = 3600.0,
         max_uses: int | None = None,
         max_waiting: int | None = None,
         validation_interval: float | None = 30.0,
         validation_timeout: float = VALIDATION_TIMEOUT,
+        max_latency: float | None = None,
         reset: str | Callable[[C], object] = "rollback",
         leak_threshold: float | None = None,
         policy: str = "fair",
@@ -120,7 +133,7 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
         driver: str | drivers.Driver[C] | None = None,
         connect_kwargs: Mapping[str, Any] | None = None,
         configure: Callable[[C], object] | None = None,
-        validate: Callable[[C], object] | None = None,
+        validate: str | Callable[[C], object] | None = None,
         on_acquire: Callable[[C], object] | None = None,
         on_release: Callable[[C], object] | None = None,
         on_exhausted: str | Callable[[errors.PoolError], Any] = "wait",
@@ -134,12 +147,15 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
             max_size=max_size,
             acquire_timeout=acquire_timeout,
             connect_timeout=connect_timeout,
+            max_connecting=max_connecting,
+            fail_fast_after=fail_fast_after,
             idle_timeout=idle_timeout,
             max_lifetime=max_lifetime,
             max_uses=max_uses,
             max_waiting=max_waiting,
             validation_interval=validation_interval,
             validation_timeout=validation_timeout,
+            max_latency=max_latency,
             reset=reset,
             leak_threshold=leak_threshold,
             policy=policy,
@@ -185,24 +201,18 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
         config = self._config
         names = (
             "min_size max_size max_waiting max_uses policy acquire_timeout connect_timeout "
-            "idle_timeout max_lifetime validation_timeout leak_threshold on_acquire on_release"
+            "max_connecting fail_fast_after idle_timeout max_lifetime validation_timeout "
+            "leak_threshold on_acquire on_release"
         )
         options = {name: getattr(config, name) for name in names.split()}
-        interval = config.validation_interval if config.validate is not None else None
+        driver: object = self._driver
+        interval, validates = self._validation(is_known=type(driver) is not drivers.Dbapi)
         if config.on_exhausted == "raise":
             options["max_waiting"] = 0
         hook = config.on_exhausted if callable(config.on_exhausted) else None
         options |= {"on_exhausted": hook, "shed": config.shed}
-        return {**options, "validation_interval": interval, "clock": clock}
-
-    @property
-    def name(self) -> str:
-        """The pool's name."""
-        return self._name
-
-    def stats(self) -> _stats.PoolStats:
-        """Return what the pool is like right now, and what it has done so far."""
-        return _stats.from_snapshot(self.name, (self.min_size, self.max_size), self._snapshot())
+        options |= {"validation_interval": interval, "validates": validates}
+        return {**options, "clock": clock}
 
     def wait(self, timeout: float | None = 30.0) -> None:
         """Wait until `min_size` connections are open.
@@ -317,124 +327,6 @@ class Pool(Transactions[C], QueryTimeouts[C], CorePool[C]):
     def _run_due(self) -> None:
         """Do what is due by the manual clock, as the timer thread does by the machine's."""
         self._advance()
-
-    # From here on: what the core calls.
-
-    def _submit(self, job: Job) -> None:
-        self._workers.submit(lambda: _jobs.run(self, job))
-
-    def _poke(self) -> None:
-        if self._clock is None and not self._finished:
-            TIMER.wake(self)
-
-    def _failure(self, kind: str, detail: Any) -> errors.PoolError:  # noqa: ANN401
-        """Make the exception for a failure."""
-        if kind == "timeout":
-            timeout = self._errors.timeout(
-                _messages.timed_out(self.stats(), detail, self._last_error)
-            )
-            timeout.__cause__ = self._last_error
-            return timeout
-        if kind == "bad_timeout":
-            try:
-                check_timeout(detail)
-            except PoolConfigError as error:
-                return error
-        if kind == "bad_priority":
-            return PoolConfigError(f"priority={detail!r}: must be 'normal' or 'high'")
-        kinds: dict[str, type[errors.PoolError]] = {
-            "closed": self._errors.closed,
-            "full": self._errors.exhausted,
-            "hopeless": self._errors.timeout,
-        }
-        message = _messages.FAILURES[kind].format(
-            name=self.name,
-            detail=f"<{type(detail).__name__} at {id(detail):#x}>",
-            waiting=self._counts()[2],
-            max_waiting=self._config.max_waiting,
-        )
-        return kinds.get(kind, self._errors.error)(message)
-
-    def _site(self) -> tuple[str, int, str]:
-        """Find the line that acquires: the core has no frame, so it is the caller's."""
-        frame = sys._getframe(1)
-        return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
-
-    def _leaked(
-        self, slot: int, holder: int, held: float, site: tuple[str, int, str] | None
-    ) -> None:
-        logger.warning(
-            "pool %r: connection %d has been held for %.3g s by %s%s",
-            self.name,
-            slot,
-            held,
-            _messages.thread_name(holder),
-            f", acquired at {_messages.place(site)}" if site else "",
-            extra={"pool": self.name, "event": "leaked"},
-        )
-
-    def _lease_lost(self, slot: int) -> None:
-        warnings.warn(
-            f"pool {self.name!r}: a lease was garbage collected without leaving its block, and its "
-            f"connection {slot} was closed: use it in a with statement",
-            ResourceWarning,
-            stacklevel=2,
-        )
-
-    def _hook_failed(self, hook: str, error: BaseException) -> None:
-        logger.warning(
-            "pool %r: %s failed, so the connection is closed: %s",
-            self.name,
-            hook,
-            _messages.one_line(error),
-            extra={"pool": self.name, "event": "hook_failed"},
-        )
-
-    def _overdue(self, kind: str, slot: int) -> None:
-        """Learn that a job missed its deadline and was given up on."""
-        limits = {"check": "validation_timeout"}
-        limit = limits.get(kind, "connect_timeout")
-        seconds = getattr(self._config, limit)
-        message = f"{kind} took longer than {limit}={seconds}"
-        if kind == "open":
-            self._last_error = TimeoutError(message)
-        logger.warning(
-            "pool %r: connection %d: %s",
-            self.name,
-            slot,
-            message,
-            extra={"pool": self.name, "event": "overdue"},
-        )
-
-    # And what the jobs call.
-
-    def _recognise(self, connection: C) -> None:
-        """Look at the first connection: its class may tell the driver of a callable."""
-        if self._recognised:
-            return
-        self._driver = drivers.refine(self._driver, connection)
-        self._errors = errors.for_driver(self._driver.operational_error)
-        self._recognised = True
-
-    def _reset_of(self, connection: C) -> object:
-        """Say how the core resets this connection: not at all, by a method, or by a callable."""
-        del connection  # all connections of a pool are alike
-        if self._config.reset == "none":
-            return None
-        if self._config.reset != "rollback":
-            return self._config.reset
-        if not self._driver.needs_reset:
-            return None
-        return self._driver.reset_method or self._driver.reset
-
-    def _opened(self) -> None:
-        self._last_error = None
-        self._backoff.succeeded()
-        self._changed()
-
-    def _changed(self) -> None:
-        with self._progress:
-            self._progress.notify_all()
 
     def _begin_in_child(self) -> None:
         """Begin anew after a fork, with no connections and no threads."""

@@ -36,6 +36,7 @@ class ConnectionStats:
         held: Since it was acquired, if it is in use. At least this long, if it was acquired without
             waiting, from a pool with neither `leak_threshold` nor `validate`.
         holder: The ``threading.get_ident()`` of the thread that acquired it, if it is in use.
+        latency: How long its last validation took; ``None`` before the first.
         site: Where it was acquired, as (file, line, function), if it is in use and the pool has a
             ``leak_threshold``.
     """
@@ -47,6 +48,7 @@ class ConnectionStats:
     idle: float | None
     held: float | None
     holder: int | None
+    latency: float | None
     site: tuple[str, int, str] | None
 
 
@@ -71,6 +73,9 @@ class PoolStats:
         queued: Acquires that had to wait, whatever came of it.
         gave_up: Of these, the ones that ended without a connection: timeout or cancellation.
         refused: Acquires refused by ``max_waiting``.
+        turned_away: Acquires that were told at once that the database is down.
+        failing: Seconds for which no attempt to connect has succeeded, while some have failed;
+            ``None`` if connecting works, or nobody tries.
         opened: Connections opened.
         open_failed: Attempts to open one that failed or took too long.
         closed: Connections closed, by reason.
@@ -81,6 +86,7 @@ class PoolStats:
         use_time: Time from acquire to release, of one borrow in 64 of each connection, the first
             included.
         open_time: Time to open a connection.
+        check_time: Time to validate one that passed.
         connections: Each connection.
     """
 
@@ -97,6 +103,8 @@ class PoolStats:
     queued: int
     gave_up: int
     refused: int
+    turned_away: int
+    failing: float | None
     opened: int
     open_failed: int
     closed: dict[str, int]
@@ -106,6 +114,7 @@ class PoolStats:
     wait_time: TimeStats
     use_time: TimeStats
     open_time: TimeStats
+    check_time: TimeStats
     connections: tuple[ConnectionStats, ...] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,6 +127,8 @@ _COUNTERS = (
     "queued",
     "gave_up",
     "refused",
+    "turned_away",
+    "failing",
     "opened",
     "open_failed",
     "closed",
@@ -149,4 +160,5 @@ def from_snapshot(name: str, sizes: tuple[int, int], snapshot: dict[str, Any]) -
         wait_time=TimeStats(**snapshot["wait_time"]),
         use_time=TimeStats(**snapshot["use_time"]),
         open_time=TimeStats(**snapshot["open_time"]),
+        check_time=TimeStats(**snapshot["check_time"]),
     )

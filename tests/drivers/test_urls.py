@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millpond import drivers
-from millpond.drivers import Dbapi, Driver, redact
+from millpond.drivers import Dbapi, Driver, _registry, redact
 from millpond.errors import PoolConfigError
 
 PASSWORD = "hunter2"
-KNOWN = "postgres, postgresql, postgresql+psycopg, sqlite"
+KNOWN = ", ".join(_registry.schemes())
 
 
 def message_of(connect: Any, **arguments: Any) -> str:
@@ -80,12 +80,12 @@ def test_a_driver_can_be_named_for_a_callable(name: str) -> None:
         (None, {}, "connect=<NoneType>: must be a URL or a callable without arguments"),
         ("app.db", {}, f"must be a URL or a callable; the known URL schemes are {KNOWN}"),
         ("", {}, f"must be a URL or a callable; the known URL schemes are {KNOWN}"),
-        ("mysql://h/db", {}, f"the URL scheme 'mysql' is unknown; known are {KNOWN}"),
+        ("nosql://h/db", {}, f"the URL scheme 'nosql' is unknown; known are {KNOWN}"),
         ("postgresql+asyncpg://h/db", {}, "the URL scheme 'postgresql+asyncpg' is unknown"),
         ("://h/db", {}, "the URL scheme <str> is unknown"),
         ("sqlite:///a.db", {"driver": "psycopg"}, "driver='psycopg': must be 'sqlite3' or None"),
         ("sqlite:///a.db", {"driver": Dbapi(Connection)}, "driver=<Dbapi>: must be 'sqlite3'"),
-        (Connection, {"driver": "mysql"}, "driver='mysql': must be 'psycopg' or 'sqlite3'"),
+        (Connection, {"driver": "nosql"}, "driver='nosql': must be 'duckdb' or "),
         (Connection, {"driver": object()}, "driver=<object>: must be a name, None, or have all"),
         (Connection, {"connect_kwargs": {}}, "connect_kwargs: only with a URL"),
     ],
@@ -99,7 +99,7 @@ def test_bad_arguments_are_refused_with_what_is_allowed(
 @pytest.mark.parametrize(
     "connect",
     [
-        f"mysql://user:{PASSWORD}@host/db",
+        f"nosql://user:{PASSWORD}@host/db",
         f"user:{PASSWORD}@host/db",
         f"user:{PASSWORD}@://host/db",
         f"host=localhost password={PASSWORD}",

@@ -3,7 +3,7 @@
 
 mod plain;
 
-use millpond_core::{Limits, Policy, Priority, Ticks, NEVER};
+use millpond_core::{Limits, Policy, Priority, Pulse, Ticks, NEVER};
 use plain::World;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -28,6 +28,9 @@ enum Step {
     Finish(Index, bool),
     Pass(Ticks),
     Resize(u32, u32),
+    /// A connection hangs up, or has something to say.
+    Changes(Index, bool),
+    TurnAway(Ticks),
     Evict,
     Suspend,
     Resume,
@@ -55,6 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (50..700_u64).prop_map(Step::Pass),
         1 => (0..3_u32, 1..5_u32).prop_map(|(min, max)| Step::Resize(min.min(max), max)),
         1 => Just(Step::Evict),
+        2 => (index(), any::<bool>()).prop_map(|(which, dead)| Step::Changes(which, dead)),
+        1 => prop_oneof![Just(0), 1..100_u64].prop_map(Step::TurnAway),
         1 => prop_oneof![Just(Step::Suspend), Just(Step::Resume), Just(Step::Resume)],
     ]
 }
@@ -65,9 +70,18 @@ fn limits() -> impl Strategy<Value = Limits> {
     let max_uses = prop_oneof![3 => Just(u64::MAX), 1 => 1..4_u64];
     let sizes = (0..3_u32, 1..4_u32);
     let or_never = |ticks| prop_oneof![Just(NEVER), Just(ticks)];
-    let ages = (or_never(200), or_never(500), or_never(120), or_never(90));
-    (policy, max_waiting, max_uses, sizes, ages).prop_map(
-        |(policy, max_waiting, max_uses, (min_size, max_size), (idle, lifetime, proof, leak))| {
+    let proof = prop_oneof![Just(NEVER), Just(120), Just(0)];
+    let ages = (or_never(200), or_never(500), proof, or_never(90));
+    let opening = (prop_oneof![Just(u32::MAX), 1..3_u32], or_never(60));
+    (policy, max_waiting, max_uses, sizes, ages, opening).prop_map(
+        |(
+            policy,
+            max_waiting,
+            max_uses,
+            (min_size, max_size),
+            (idle, lifetime, proof, leak),
+            (max_connecting, fail_fast_after),
+        )| {
             Limits {
                 min_size: min_size.min(max_size),
                 max_size,
@@ -75,6 +89,8 @@ fn limits() -> impl Strategy<Value = Limits> {
                 max_uses,
                 policy,
                 connect_timeout: 50,
+                max_connecting,
+                fail_fast_after,
                 idle_timeout: idle,
                 max_lifetime: lifetime,
                 validation_interval: proof,
@@ -100,6 +116,10 @@ fn apply(world: &mut World, step: &Step) {
         Step::Pass(ticks) => world.pass(ticks),
         Step::Resize(min_size, max_size) => world.resize(min_size, max_size),
         Step::Evict => world.evict(),
+        Step::Changes(which, dead) => {
+            world.changes(which.index(8), if dead { Pulse::Dead } else { Pulse::Doubtful });
+        }
+        Step::TurnAway(patience) => world.turn_away(patience),
         Step::Suspend => world.core.suspend(),
         Step::Resume => world.does(millpond_core::Core::resume),
         Step::Shut => world.shut(),

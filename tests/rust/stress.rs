@@ -13,7 +13,8 @@ use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 use millpond_core::{
-    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Reason, State, Ticks, Wake, Waker,
+    Claim, Core, Effects, GivenBack, Held, Job, Limits, Policy, Pulse, Reason, State, Ticks, Vital,
+    Wake, Waker, NEVER,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -43,6 +44,22 @@ impl Connection {
         unsafe { *uses = before + 1 };
         // SAFETY: as above.
         assert_eq!(unsafe { *uses }, before + 1, "two owners");
+    }
+}
+
+/// Every now and then one has hung up, or has something to say.
+impl Vital for Connection {
+    fn socket(&self) -> i32 {
+        0
+    }
+
+    fn pulse(_: i32) -> Pulse {
+        static LOOKS: AtomicU64 = AtomicU64::new(0);
+        match LOOKS.fetch_add(1, Relaxed) {
+            look if look % 997 == 0 => Pulse::Dead,
+            look if look % 101 == 0 => Pulse::Doubtful,
+            _ => Pulse::Alive,
+        }
     }
 }
 
@@ -134,6 +151,8 @@ impl Pool {
             max_uses: 1000,
             policy,
             connect_timeout: 5000,
+            max_connecting: 2,
+            fail_fast_after: NEVER,
             idle_timeout: 2,
             max_lifetime: 50,
             validation_interval: 3,

@@ -16,8 +16,9 @@ C = TypeVar("C")
 
 # Passwords are not always percent-encoded and may hold any of ":/?#@", so only the last @ ends one.
 _USERINFO: Final = re.compile(r"(?P<user>://[^:]*:).*@", re.DOTALL)
+# A connection string of ODBC is one value, with the password somewhere in it.
 _IN_QUERY: Final = re.compile(
-    r"(?P<key>[?&][^=&]*(?:password|passwd|pwd|secret|token)=)[^&]*", re.IGNORECASE
+    r"(?P<key>[?&][^=&]*(?:password|passwd|pwd|secret|token|odbc_connect)=)[^&]*", re.IGNORECASE
 )
 
 
@@ -56,6 +57,20 @@ class Driver(Protocol[C]):
 
         The pool calls it directly, which saves the frame of a Python function. ``None`` means that
         there is no such method, and that the pool has to call `reset`.
+        """
+
+    @property
+    def pings(self) -> bool:
+        """Whether the pool may ping on its own account.
+
+        False where nothing can break in between, and where nobody knows what `ping` should send.
+        """
+
+    @property
+    def needs_is_alive(self) -> bool:
+        """Whether the pool has to call `is_alive` before each use.
+
+        For drivers without a socket that know all the same. It makes acquires slower.
         """
 
     def connect(self) -> C:
@@ -159,6 +174,13 @@ class Driver(Protocol[C]):
 
     def is_disconnect(self, error: BaseException) -> bool:
         """Say whether the error means that the connection is gone."""
+
+    def is_demoted(self, conn: C, error: BaseException) -> bool:
+        """Say whether the error means that the server is not, any more, the one that was asked for.
+
+        A primary that has become read-only, when the URL asked for one that takes writes. The pool
+        then replaces all its connections.
+        """
 
     def is_cancelled(self, error: BaseException) -> bool:
         """Say whether the error is what a statement raises that was ended by `cancel`."""

@@ -10,15 +10,26 @@ from __future__ import annotations
 import select
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic
 
 from millpond.drivers._base import C
-from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._session import (
+    AT_CONNECT,
+    DEFAULTS,
+    ISOLATION_LEVELS,
+    SessionOptions,
+    TransactionStatus,
+)
+from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-_TRANSIENT = frozenset({"OperationalError", "InterfaceError"})
+_TRANSIENT: Final = frozenset({"OperationalError", "InterfaceError"})
+
+# The SQLSTATEs of a conflict and of a deadlock. Not all of class 40: after 40003 nobody knows
+# whether the statement was carried out, and it must not be repeated.
+_RETRYABLE: Final = frozenset({"40001", "40P01"})
 
 # A server that said farewell, in poll()'s words. POLLRDHUP is Linux's.
 _HUNG_UP: Final = (
@@ -41,6 +52,7 @@ class Dbapi(Generic[C]):
     operational_error: type[Exception] | None = None
     needs_reset: bool = True
     reset_method: str | None = None
+    needs_is_alive: bool = False
     supports: frozenset[str] = frozenset({"session"})
     savepoint_sql: tuple[str, str, str | None] = (
         "SAVEPOINT {}",
@@ -48,14 +60,33 @@ class Dbapi(Generic[C]):
         "RELEASE SAVEPOINT {}",
     )
 
+    # Of ISOLATION_LEVELS, those which the option and `begin` may name.
+    isolation_levels: frozenset[str] = frozenset()
+    # Whether `begin` can make a transaction read-only.
+    read_only_transactions: bool = False
+    # What cannot be made good on a connection that a callable has opened.
+    only_at_connect: ClassVar[frozenset[str]] = AT_CONNECT
+    # Why something is not in `supports`, and what to do instead.
+    why_not: ClassVar[Mapping[str, str]] = {}
+    # Attributes of a connection that a borrower may change, and that `reset_session` puts back.
+    attributes: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, connect: Callable[[], C], *, target: str | None = None) -> None:
         """Store the callable, which is what `connect` calls."""
         self.connect = connect
         self.target = target or getattr(connect, "__qualname__", type(connect).__name__)
+        # The options that `connect` carries out, so that `prepare` need not.
+        self.carried: frozenset[str] = frozenset()
+        self._fresh: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         """Name the driver and where it connects to."""
         return f"<{self.name} driver for {self.target}>"
+
+    @property
+    def pings(self) -> bool:
+        """Whether the driver is a known one: ``SELECT 1`` is not valid everywhere."""
+        return type(self) is not Dbapi
 
     def adopt(self, conn: C) -> Dbapi[C]:
         """Return the driver to use now that its first connection can be looked at.
@@ -63,7 +94,8 @@ class Dbapi(Generic[C]):
         Raises:
             PoolConfigError: It cannot be pooled.
         """
-        if type(self) is not Dbapi:  # a driver of the user's own knows what it is
+        if type(self) is not Dbapi:
+            self._fresh = {name: getattr(conn, name) for name in self.attributes}
             return self
         known = Dbapi(self.connect, target=self.target)
         known.operational_error = _operational_error(type(conn))
@@ -79,8 +111,7 @@ class Dbapi(Generic[C]):
         if hasattr(conn, "rollback"):
             conn.rollback()
 
-    @classmethod
-    def ping(cls, conn: Any) -> None:  # noqa: ANN401
+    def ping(self, conn: Any) -> None:  # noqa: ANN401
         """Run ``SELECT 1`` and reset. Not `conn.ping()`: in some drivers it reconnects silently."""
         if not hasattr(conn, "cursor"):
             return
@@ -90,15 +121,37 @@ class Dbapi(Generic[C]):
             cursor.fetchall()
         finally:
             cursor.close()
-        cls.reset(conn)
+        self.reset(conn)
 
-    @classmethod
-    def prepare(cls, conn: Any, options: SessionOptions = DEFAULTS) -> None:  # noqa: ANN401
-        """Run the statements of ``session``, and leave no transaction open."""
-        for statement in options.session:
-            cls.execute(conn, statement)
-        if options.session and cls.transaction_status(conn) is not TransactionStatus.IDLE:
-            conn.commit()
+    def cannot(self, options: SessionOptions) -> Mapping[str, str]:
+        """Say which of the options or features do not go together, and why, by name.
+
+        Only what `supports` cannot tell: it is asked after that.
+        """
+        del options
+        return {}
+
+    def prepare(self, conn: Any, options: SessionOptions = DEFAULTS) -> None:  # noqa: ANN401
+        """Carry out what connecting has not, and leave no transaction open."""
+        left = options.without(self.carried)
+        statements = [*self.statements(left), *left.session]
+        for statement in statements:
+            self.execute(conn, statement)
+        if statements and self.transaction_status(conn) is not TransactionStatus.IDLE:
+            conn.commit()  # not `self.commit`, which takes it for granted that there is something
+        # Last: not every driver lets autocommit be changed within a transaction.
+        if left.autocommit is not None:
+            self.set_autocommit(conn, value=left.autocommit)
+
+    def statements(self, options: SessionOptions) -> list[str]:
+        """Return the statements that carry the options out; those of ``session`` follow."""
+        del options
+        return []
+
+    @staticmethod
+    def set_autocommit(conn: Any, *, value: bool) -> None:  # noqa: ANN401
+        """Set the attribute that most drivers have."""
+        conn.autocommit = value
 
     @staticmethod
     def fileno(conn: Any) -> int:  # noqa: ANN401, ARG004
@@ -127,14 +180,20 @@ class Dbapi(Generic[C]):
         """Return ``UNKNOWN``: PEP 249 has no question for it."""
         return TransactionStatus.UNKNOWN
 
-    @classmethod
-    def reset_session(cls, conn: Any) -> None:  # noqa: ANN401
+    def reset_session(self, conn: Any) -> None:  # noqa: ANN401
         """Refuse: there is no way that all drivers share.
 
         Raises:
             NotImplementedError: Always; ``"reset_session"`` is not in `supports`.
         """
-        raise NotImplementedError(cls.name)
+        del conn
+        raise NotImplementedError(self.name)
+
+    def restore_attributes(self, conn: Any) -> None:  # noqa: ANN401
+        """Give the connection's `attributes` the values that the first connection had."""
+        for name, value in self._fresh.items():
+            if getattr(conn, name) is not value:
+                setattr(conn, name, value)
 
     @classmethod
     def cancel(cls, conn: Any) -> None:  # noqa: ANN401
@@ -145,10 +204,9 @@ class Dbapi(Generic[C]):
         """
         raise NotImplementedError(cls.name)
 
-    @classmethod
     def begin(
-        cls,
-        conn: Any,  # noqa: ANN401, ARG003
+        self,
+        conn: Any,  # noqa: ANN401, ARG002
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
@@ -156,10 +214,34 @@ class Dbapi(Generic[C]):
         """Do nothing, as PEP 249 begins transactions by itself, unless something special is asked.
 
         Raises:
-            NotImplementedError: It is; the driver has to know how.
+            PoolConfigError: It is; the driver has to know how.
         """
-        if isolation is not None or read_only is not None:
-            raise NotImplementedError(cls.name)
+        self.check_begin(isolation=isolation, read_only=read_only)
+
+    def check_begin(self, *, isolation: str | None, read_only: bool | None) -> None:
+        """Check the arguments of `begin`.
+
+        Raises:
+            PoolConfigError: The driver cannot begin such a transaction.
+        """
+        if isolation is not None:
+            self.check_isolation("isolation", isolation)
+        if read_only is not None and not self.read_only_transactions:
+            msg = f"read_only={read_only!r}: {self.name} has no transactions that are read-only"
+            raise PoolConfigError(msg)
+
+    def check_isolation(self, name: str, level: str) -> None:
+        """Check that it is a level, and one that the driver has.
+
+        Raises:
+            PoolConfigError: It is not.
+        """
+        if level in self.isolation_levels:
+            return
+        known = [one for one in ISOLATION_LEVELS if one in self.isolation_levels]
+        allowed = " or ".join(map(repr, known)) or "left to the driver"
+        msg = f"{name}={level!r}: with {self.name} it must be {allowed}"
+        raise PoolConfigError(msg)
 
     @staticmethod
     def commit(conn: Any) -> None:  # noqa: ANN401
@@ -186,6 +268,11 @@ class Dbapi(Generic[C]):
         del error
         return False
 
+    def is_demoted(self, conn: Any, error: BaseException) -> bool:  # noqa: ANN401
+        """Say no: only a driver with several servers to choose from could tell."""
+        del conn, error
+        return False
+
     @classmethod
     def is_cancelled(cls, error: BaseException) -> bool:
         """Say no: nothing was cancelled."""
@@ -194,9 +281,9 @@ class Dbapi(Generic[C]):
 
     @classmethod
     def is_retryable(cls, error: BaseException) -> bool:
-        """Ask the error for its SQLSTATE: class 40 is a rollback by the server."""
+        """Ask the error for its SQLSTATE, under the names that drivers have for it."""
         state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-        return isinstance(state, str) and state.startswith("40")
+        return state in _RETRYABLE
 
     @staticmethod
     def close(conn: Any) -> None:  # noqa: ANN401

@@ -1,27 +1,24 @@
 """PostgreSQL, through psycopg 3.
 
-The pool's ``connect_timeout`` becomes libpq's, which counts in whole seconds, takes 1 for 2, and
-holds for each host when there are several. It takes the place of ``PGCONNECT_TIMEOUT``, but not of
-a ``connect_timeout`` in the URL or in ``connect_kwargs``. Whatever libpq does, the pool gives a
-connection attempt up after its own, exact ``connect_timeout``.
+What both drivers of PostgreSQL share, and how URLs, timeouts and options work, is in `_libpq`.
 """
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo, TransactionStatus
+from psycopg.pq import Conninfo
 
-from millpond.drivers._base import redact
-from millpond.drivers._dbapi import Dbapi
+from millpond.drivers._libpq import INERROR, INTRANS, STATUS, Libpq
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from millpond.drivers._session import SessionOptions, TransactionStatus
 
     Connection = psycopg.Connection[Any]
 
@@ -29,120 +26,127 @@ if TYPE_CHECKING:
 _ARGUMENTS: Final = frozenset(
     {"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"}
 )
-# libpq takes 1 for 2 (connectDBComplete in its fe-connect.c).
-_SHORTEST_TIMEOUT: Final = 2
+# Seconds: a cancel is a connection of its own.
+_CANCEL_TIMEOUT: Final = 5.0
 
 
-class Psycopg(Dbapi["Connection"]):
+class Psycopg(Libpq["Connection"]):
     """The adapter of `psycopg`."""
 
     name = "psycopg"
     operational_error = psycopg.OperationalError
+    attributes = (
+        "autocommit",
+        "cursor_factory",
+        "deferrable",
+        "isolation_level",
+        "prepare_threshold",
+        "read_only",
+        "row_factory",
+        "server_cursor_factory",
+    )
 
     @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        connect_kwargs: Mapping[str, Any] | None = None,
-        connect_timeout: float | None = None,
-    ) -> Psycopg:
-        """Return the adapter of the database that a URL names.
+    def _open(cls, conninfo: str, arguments: Mapping[str, Any]) -> Connection:
+        return psycopg.connect(conninfo, **arguments)
 
-        Args:
-            url: A URL that libpq understands; ``postgresql+psycopg:`` is ``postgresql:``.
-            connect_kwargs: Arguments of `psycopg.connect()`, which win over those in the URL.
-            connect_timeout: Seconds, which are rounded up; ``None`` leaves it to libpq.
+    @classmethod
+    def _add(
+        cls, options: SessionOptions, arguments: dict[str, Any], said: Mapping[str, Any]
+    ) -> set[str]:
+        if options.autocommit is not None:
+            arguments.setdefault("autocommit", options.autocommit)
+        if options.profile:
+            # Prepared statements are part of a session. Since 1.21 PgBouncer can follow them, and
+            # who knows that it does says so with another prepare_threshold.
+            arguments.setdefault("prepare_threshold", None)
+        return super()._add(options, arguments, said) | {"autocommit"}
 
-        Raises:
-            PoolConfigError: The URL or an argument is not valid.
-        """
-        conninfo = "postgresql://" + url.partition("://")[2]
-        arguments = dict(connect_kwargs or {})
-        _check_arguments(arguments)
-        in_url = _parse(conninfo)
-        if connect_timeout is not None and "connect_timeout" not in in_url:
-            whole = max(_SHORTEST_TIMEOUT, math.ceil(connect_timeout))
-            arguments.setdefault("connect_timeout", whole)
+    @classmethod
+    def _check_arguments(cls, arguments: Mapping[str, Any]) -> None:
+        known = _ARGUMENTS | {option.keyword.decode() for option in Conninfo.get_defaults()}
+        unknown = sorted(arguments.keys() - known)
+        if unknown:
+            names = ", ".join(map(repr, unknown))
+            msg = f"connect_kwargs: {names} is unknown to psycopg and to libpq"
+            raise PoolConfigError(msg)
 
-        # Not a partial: its repr would show the password.
-        def connect() -> Connection:
-            return psycopg.connect(conninfo, **arguments)
+    @classmethod
+    def _parse(cls, conninfo: str) -> Mapping[str, Any]:
+        try:
+            return conninfo_to_dict(conninfo)
+        except psycopg.ProgrammingError as error:
+            raise ValueError(str(error)) from None
 
-        return cls(connect, target=redact(url))
-
-    def adopt(self, conn: Connection) -> Dbapi[Connection]:  # noqa: ARG002
-        """Return itself: there is nothing to learn from the connection."""
-        return self
+    def _prepare_for_bouncer(self, conn: Connection, options: SessionOptions) -> None:
+        if "autocommit" not in self.carried:  # a callable has opened it
+            conn.prepare_threshold = None
+        if options.isolation_level is not None:
+            conn.isolation_level = psycopg.IsolationLevel[_constant(options.isolation_level)]
+        if options.read_only is not None:
+            conn.read_only = options.read_only
 
     @staticmethod
     def reset(conn: Connection) -> None:
         """Roll back if a transaction is open, and refuse a connection that is in use or broken."""
-        # libpq knows without asking the server. IDLE is 0, and by far the most frequent.
-        if conn.pgconn.transaction_status:
-            _roll_back(conn)
+        # libpq knows without asking the server. IDLE is 0, and by far the most frequent; OFF, no
+        # pipeline, is 0 as well.
+        if conn.pgconn.transaction_status or conn.pgconn.pipeline_status:
+            _clean(conn)
 
-    @classmethod
-    def ping(cls, conn: Connection) -> None:
+    @staticmethod
+    def transaction_status(conn: Connection) -> TransactionStatus:
+        """Ask libpq."""
+        return STATUS[conn.pgconn.transaction_status]
+
+    def ping(self, conn: Connection) -> None:
         """Send an empty query, outside of any transaction."""
         # Within a transaction it cannot open one, and autocommit could not be changed.
         if conn.autocommit or conn.pgconn.transaction_status:
-            conn.execute("", prepare=False)
+            self.execute(conn, "")
             return
         conn.autocommit = True
         try:
-            conn.execute("", prepare=False)
+            self.execute(conn, "")
         finally:
             # On a connection that has just died this fails too, and would hide the first error.
             with suppress(psycopg.Error):
                 conn.autocommit = False
 
+    @staticmethod
+    def execute(conn: Connection, statement: str) -> None:
+        """Run a statement, which is not worth to be prepared.
 
-def _roll_back(conn: Connection) -> None:
+        A prepared DISCARD ALL would even discard itself.
+        """
+        # Not the connection's own factories: a borrower may have changed them.
+        with psycopg.Cursor(conn) as cursor:
+            cursor.execute(statement, prepare=False)
+
+    @classmethod
+    def cancel(cls, conn: Connection) -> None:
+        """Ask the server to end the running statement."""
+        safely = getattr(conn, "cancel_safe", None)  # since psycopg 3.2
+        if safely is None:
+            conn.cancel()
+        else:
+            safely(timeout=_CANCEL_TIMEOUT)
+
+
+def _clean(conn: Connection) -> None:
+    if conn.pgconn.pipeline_status:
+        # Commands without an answer, and a block of the borrower's that believes in it still.
+        msg = "the connection cannot be used again: it is in pipeline mode"
+        raise psycopg.OperationalError(msg)
     status = conn.pgconn.transaction_status
-    if status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+    if status in {INTRANS, INERROR}:
         conn.rollback()
         status = conn.pgconn.transaction_status
-    if status != TransactionStatus.IDLE:
-        name = TransactionStatus(status).name
+    if status:
+        name = psycopg.pq.TransactionStatus(status).name
         msg = f"the connection cannot be used again: its transaction status is {name}"
         raise psycopg.OperationalError(msg)
 
 
-def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    known = _ARGUMENTS | {option.keyword.decode() for option in Conninfo.get_defaults()}
-    unknown = sorted(arguments.keys() - known)
-    if unknown:
-        names = ", ".join(map(repr, unknown))
-        msg = f"connect_kwargs: {names} is unknown to psycopg and to libpq"
-        raise PoolConfigError(msg)
-
-
-def _parse(conninfo: str) -> Mapping[str, Any]:
-    """Let libpq take the URL apart, and say what is wrong without saying the password."""
-    try:
-        parts = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:
-        raise PoolConfigError(_explain(conninfo)) from None
-    # An unencoded "/" in a password ends the host for libpq, and the port is half of the password.
-    ports = str(parts.get("port") or "").split(",")
-    if not all(port == "" or port.isdecimal() for port in ports):
-        msg = f"connect={redact(conninfo)!r}: the port must be a number; {_ENCODE}"
-        raise PoolConfigError(msg)
-    return parts
-
-
-_ENCODE: Final = "if that is part of a password, percent-encode its special characters"
-
-
-def _explain(conninfo: str) -> str:
-    # libpq quotes what it did not understand. Asked about the redacted URL, it cannot quote the
-    # password; and if nothing is wrong with that one, the password was it.
-    shown = redact(conninfo)
-    try:
-        conninfo_to_dict(shown)
-    except psycopg.ProgrammingError as error:
-        why = str(error).strip()
-    else:
-        why = "special characters in the password must be percent-encoded"
-    return f"connect={shown!r}: {why}"
+def _constant(level: str) -> str:
+    return level.upper().replace(" ", "_")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, fields
-from typing import Final
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # What begin() and the option take, in the words of SQL.
 ISOLATION_LEVELS: Final = (
@@ -40,6 +43,8 @@ class SessionOptions:
         isolation_level: One of `ISOLATION_LEVELS`, for all transactions of the session.
         read_only: Whether the session may only read.
         session: Statements to run on each new connection.
+        profile: What stands between the pool and the server, and forbids some of what a server
+            would do: ``"pgbouncer"`` for PgBouncer with transaction pooling.
     """
 
     socket_timeout: float | None = None
@@ -50,11 +55,17 @@ class SessionOptions:
     isolation_level: str | None = None
     read_only: bool | None = None
     session: tuple[str, ...] = ()
+    profile: str | None = None
 
     def given(self) -> dict[str, object]:
         """Return the options that say something, by name."""
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in named if value is not None and value != ()}
+
+    def without(self, names: Iterable[str]) -> SessionOptions:
+        """Return the same without some of the options."""
+        cleared: dict[str, Any] = {name: getattr(DEFAULTS, name) for name in names}
+        return replace(self, **cleared) if cleared else self
 
 
 # Options that only connecting can carry out: with a callable, the callable has to do it.

@@ -5,31 +5,28 @@ URLs: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and, for all that SQ
 `sqlite3.connect()` and parameters of SQLite's own URIs (``mode``, ``immutable``, ...).
 
 A database in memory lives as long as one connection to it is open: keep ``min_size`` at 1 or more.
+
+SQLite has one isolation level, ``serializable``, and no transaction that is read-only.
+``begin(read_only=False)`` takes the write lock at once, so that the transaction cannot fail later
+because another one has written in the meantime.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 import sqlite3
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from millpond.drivers._base import redact
 from millpond.drivers._dbapi import Dbapi
+from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._sqlite3_url import arguments_of
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-_HAS_AUTOCOMMIT: Final = sys.version_info >= (3, 12)
-
-# Parameters of SQLite's URIs: https://www.sqlite.org/uri.html
-_URI_PARAMETERS: Final = frozenset(
-    {"cache", "immutable", "mode", "modeof", "nolock", "psow", "vfs"},
-)
 # SQLite's ways to say that trying again will not help. It calls them operational errors too.
 _PERMANENT: Final = frozenset(
     {
@@ -39,7 +36,24 @@ _PERMANENT: Final = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+_RETRYABLE: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIMARY_CODE: Final = 0xFF
+
+# What a borrower can set for the connection alone, and what SQLite tells again.
+_PRAGMAS: Final = (
+    "automatic_index",
+    "busy_timeout",
+    "cache_size",
+    "cell_size_check",
+    "foreign_keys",
+    "ignore_check_constraints",
+    "query_only",
+    "read_uncommitted",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+    "synchronous",
+    "trusted_schema",
+)
 
 
 class Sqlite3(Dbapi[sqlite3.Connection]):
@@ -47,9 +61,22 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
 
     name = "sqlite3"
     operational_error = sqlite3.OperationalError
-    # Before 3.12 `rollback` itself looks for an open transaction, at the price of an attribute.
-    # Since 3.12 it does nothing with autocommit=True, whatever the borrower began.
-    reset_method = None if _HAS_AUTOCOMMIT else "rollback"
+    supports = frozenset(
+        {
+            "autocommit",
+            "cancel",
+            "isolation_level",
+            "read_only",
+            "reset_session",
+            "session",
+        }
+    )
+    isolation_levels = frozenset({"serializable"})
+    read_only_transactions = False
+    why_not = {  # noqa: RUF012  a ClassVar in the base class
+        "statement_timeout": "SQLite has none; use query_timeout of the pool",
+    }
+    attributes = ("isolation_level", "row_factory", "text_factory")
     crosses_threads = False
 
     @classmethod
@@ -59,6 +86,7 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
         *,
         connect_kwargs: Mapping[str, Any] | None = None,
         connect_timeout: float | None = None,  # noqa: ARG003  opening a file has no timeout
+        options: SessionOptions = DEFAULTS,  # noqa: ARG003  all of them are for `prepare`
     ) -> Sqlite3:
         """Return the adapter of the database that a URL names.
 
@@ -66,32 +94,26 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
             url: A URL as in the head of this module.
             connect_kwargs: Arguments of `sqlite3.connect()`, which win over those in the URL.
             connect_timeout: Not used. SQLite's ``timeout`` is about locks.
+            options: Not used; `prepare` carries them out.
 
         Raises:
             PoolConfigError: The URL or an argument is not valid, or the database is one in memory
                 that each connection would have for itself.
         """
-        database, arguments = _parse(url)
-        for name in connect_kwargs or {}:
-            if name not in _ARGUMENTS:
-                _refuse_unknown("connect_kwargs", name, _ARGUMENTS)
-        arguments |= connect_kwargs or {}
-        if arguments.setdefault("check_same_thread", False):
-            _refuse(url, "check_same_thread must be false, as the pool moves connections around")
-        if _is_private(database, uri=bool(arguments.get("uri"))):
-            _refuse(
-                url,
-                "each connection would be an empty database of its own; "
-                "use a file, or share one: sqlite:///file:name?mode=memory&cache=shared",
-            )
+        database, arguments = arguments_of(url, connect_kwargs or {})
         made = cls(functools.partial(sqlite3.connect, database, **arguments), target=redact(url))
         made.crosses_threads = True
         return made
 
     def adopt(self, conn: sqlite3.Connection) -> Dbapi[sqlite3.Connection]:
         """Check that the connection can be used by another thread than the one that opened it."""
-        if self.crosses_threads:
-            return self
+        if not self.crosses_threads:
+            self._check_threads(conn)
+        super().adopt(conn)
+        self._pragmas = {name: _pragma(conn, name) for name in _PRAGMAS}
+        return self
+
+    def _check_threads(self, conn: sqlite3.Connection) -> None:
         refused: list[sqlite3.Error] = []
 
         def touch() -> None:
@@ -109,39 +131,146 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
                 "as the pool moves connections between threads"
             )
             raise PoolConfigError(msg) from refused[0]
-        return self
+
+    def statements(self, options: SessionOptions) -> list[str]:
+        """Return the PRAGMA for ``read_only``; there is nothing to say for ``isolation_level``."""
+        if options.read_only is None:
+            return []
+        return [f"PRAGMA query_only = {int(options.read_only)}"]
+
+    @staticmethod
+    def set_autocommit(conn: Any, *, value: bool) -> None:  # noqa: ANN401
+        """Set it, by the attribute that works in all versions if the other one is not in use."""
+        if isinstance(getattr(conn, "autocommit", None), bool):
+            conn.autocommit = value
+        else:
+            conn.isolation_level = None if value else ""
+
+    @classmethod
+    def is_alive(cls, conn: sqlite3.Connection) -> bool:
+        """Say whether it is open: there is nothing else that could die."""
+        try:
+            return conn.in_transaction in {True, False}
+        except sqlite3.ProgrammingError:
+            return False
+
+    @staticmethod
+    def transaction_status(conn: sqlite3.Connection) -> TransactionStatus:
+        """Ask SQLite."""
+        return TransactionStatus.OPEN if conn.in_transaction else TransactionStatus.IDLE
 
     @staticmethod
     def reset(conn: sqlite3.Connection) -> None:
-        """Roll back if a transaction is open."""
+        """Roll back if a transaction is open, and refuse a connection with an unread result.
+
+        Whoever still holds a cursor with rows to come holds a snapshot of the database open: the
+        next borrower would read from that one, and could not write.
+        """
         if conn.in_transaction:
             _roll_back(conn)
+        # An interrupt without a statement under way is forgotten, and with one it holds for what
+        # comes next as well. The empty statement asks, without running anything: half a
+        # microsecond, for which SQLite has no cheaper question.
+        conn.interrupt()
+        conn("")
 
-    @classmethod
-    def ping(cls, conn: sqlite3.Connection) -> None:
+    def reset_session(self, conn: sqlite3.Connection) -> None:
+        """Roll back, drop what is temporary, detach databases, and restore attributes and PRAGMAs.
+
+        Functions, collations and the like stay: SQLite does not tell which there are.
+        """
+        self.reset(conn)
+        self.restore_attributes(conn)
+        for statement in self._restoring(sqlite3.Cursor(conn)):
+            self.execute(conn, statement)
+        conn.set_authorizer(None)
+        conn.set_progress_handler(None, 0)
+        conn.set_trace_callback(None)
+
+    def _restoring(self, cursor: sqlite3.Cursor) -> list[str]:
+        # Indexes go with their tables; triggers and views first, as they need them.
+        temporary = cursor.execute(
+            "SELECT type, name FROM temp.sqlite_master WHERE type IN ('table', 'view', 'trigger') "
+            "AND name NOT LIKE 'sqlite^_%' ESCAPE '^' ORDER BY type DESC"
+        ).fetchall()
+        attached = cursor.execute("SELECT name FROM pragma_database_list WHERE seq > 1").fetchall()
+        return [
+            *(f"PRAGMA {name} = {value}" for name, value in self._pragmas.items()),
+            *(f"DROP {kind} IF EXISTS temp.{_quoted(name)}" for kind, name in temporary),
+            *(f"DETACH {_quoted(name)}" for (name,) in attached),
+        ]
+
+    @property
+    def pings(self) -> bool:
+        """Whether there is a server that could go away: no."""
+        return False
+
+    def ping(self, conn: sqlite3.Connection) -> None:
         """Run ``SELECT 1``, which opens no transaction that would stay."""
-        conn.execute("SELECT 1").fetchall()
+        sqlite3.Cursor(conn).execute("SELECT 1").fetchall()
 
     @classmethod
+    def cancel(cls, conn: sqlite3.Connection) -> None:
+        """Interrupt whatever statement is running."""
+        conn.interrupt()
+
     def begin(
-        cls,
+        self,
         conn: sqlite3.Connection,
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
-        """Begin now: by itself the module does so at the first change, and not at a savepoint."""
-        super().begin(conn, isolation=isolation, read_only=read_only)
+        """Begin a transaction, with ``read_only=False`` one that has the right to write."""
+        self.check_begin(isolation=isolation, read_only=read_only or None)
+        # With autocommit=False one is open already, and always.
         if not conn.in_transaction:
-            conn.execute("BEGIN")
+            self.execute(conn, "BEGIN" if read_only is None else "BEGIN IMMEDIATE")
+
+    @staticmethod
+    def commit(conn: sqlite3.Connection) -> None:
+        """Commit, also where `commit` of the connection would do nothing."""
+        conn.commit()
+        if conn.in_transaction and getattr(conn, "autocommit", None) is True:
+            conn.execute("COMMIT")
+
+    @staticmethod
+    def rollback(conn: sqlite3.Connection) -> None:
+        """Roll back, also where `rollback` of the connection would do nothing."""
+        _roll_back(conn)
+
+    @classmethod
+    def is_disconnect(cls, error: BaseException) -> bool:
+        """Say yes if the connection was closed."""
+        return isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error)
+
+    @classmethod
+    def is_cancelled(cls, error: BaseException) -> bool:
+        """Say yes to an interrupt."""
+        return _code(error) == sqlite3.SQLITE_INTERRUPT
+
+    @classmethod
+    def is_retryable(cls, error: BaseException) -> bool:
+        """Say yes where somebody else held a lock for too long."""
+        return _code(error) in _RETRYABLE
 
     @staticmethod
     def is_transient(error: BaseException) -> bool:
         """Say no for a file that cannot be opened, and otherwise what is usual."""
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & _PRIMARY_CODE in _PERMANENT:
-            return False
-        return Dbapi.is_transient(error)
+        return _code(error) not in _PERMANENT and Dbapi.is_transient(error)
+
+
+def _code(error: BaseException) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & _PRIMARY_CODE if isinstance(code, int) else None
+
+
+def _pragma(conn: sqlite3.Connection, name: str) -> object:
+    return sqlite3.Cursor(conn).execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _roll_back(conn: sqlite3.Connection) -> None:
@@ -150,94 +279,3 @@ def _roll_back(conn: sqlite3.Connection) -> None:
     # autocommit=False a new transaction is always open, as it should be.
     if conn.in_transaction and getattr(conn, "autocommit", None) is True:
         conn.execute("ROLLBACK")
-
-
-def _parse(url: str) -> tuple[str, dict[str, Any]]:
-    """Split a URL into the arguments of `sqlite3.connect()`."""
-    rest = url.partition("://")[2]
-    if rest and rest[0] not in "/?":
-        _refuse(
-            url,
-            "a file needs three slashes (sqlite:///relative.db), "
-            "or four if its path is absolute (sqlite:////srv/app.db)",
-        )
-    path, _, query = rest.partition("?")
-    path = path[1:]
-    arguments: dict[str, Any] = {}
-    parameters: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in _CONVERTERS:
-            arguments[name] = _convert(url, name, value)
-        elif name in _URI_PARAMETERS or path.startswith("file:"):
-            parameters[name] = value
-        else:
-            _refuse_unknown("connect", name, _CONVERTERS.keys() | _URI_PARAMETERS)
-    if path.startswith("file:"):
-        arguments["uri"] = True
-    elif parameters:
-        arguments["uri"] = True
-        path = _as_uri(unquote(path))
-    else:
-        path = unquote(path)
-    return (f"{path}?{urlencode(parameters)}" if parameters else path), arguments
-
-
-def _as_uri(path: str) -> str:
-    # SQLite wants a slash before the drive: file:/C:/app.db
-    slash = "/" if re.match("[A-Za-z]:/", path) else ""
-    return f"file:{slash}{quote(path, safe='/:')}"
-
-
-def _is_private(database: str, *, uri: bool) -> bool:
-    if not (uri and database.startswith("file:")):
-        return database in {"", ":memory:"}
-    path, _, query = database.removeprefix("file:").partition("?")
-    parameters = dict(parse_qsl(query))
-    in_memory = path in {"", ":memory:"} or parameters.get("mode") == "memory"
-    return in_memory and parameters.get("cache") != "shared"
-
-
-def _flag(text: str) -> bool:
-    return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
-
-
-def _isolation_level(text: str) -> str | None:
-    return None if text.lower() == "none" else text.upper()
-
-
-def _autocommit(text: str) -> bool | int:
-    legacy: int = sqlite3.LEGACY_TRANSACTION_CONTROL  # type: ignore[attr-defined, unused-ignore]
-    return legacy if text.lower() == "legacy" else _flag(text)
-
-
-_CONVERTERS: Final[dict[str, Callable[[str], object]]] = {
-    "cached_statements": int,
-    "check_same_thread": _flag,
-    "detect_types": int,
-    "isolation_level": _isolation_level,
-    "timeout": float,
-    "uri": _flag,
-}
-if _HAS_AUTOCOMMIT:
-    _CONVERTERS["autocommit"] = _autocommit
-
-_ARGUMENTS: Final = _CONVERTERS.keys() | {"factory"}
-
-
-def _convert(url: str, name: str, value: str) -> object:
-    try:
-        return _CONVERTERS[name](value)
-    except (KeyError, ValueError):
-        msg = f"connect={redact(url)!r}: {name}={value!r} is not a valid value"
-        raise PoolConfigError(msg) from None
-
-
-def _refuse(url: str, why: str) -> None:
-    msg = f"connect={redact(url)!r}: {why}"
-    raise PoolConfigError(msg)
-
-
-def _refuse_unknown(argument: str, name: str, known: object) -> None:
-    names = ", ".join(sorted(known))  # type: ignore[call-overload]
-    msg = f"{argument}: {name!r} is unknown to sqlite3; known are {names}"
-    raise PoolConfigError(msg)

@@ -8,6 +8,7 @@ use crate::limits::Ticks;
 use crate::schedule::Alarm;
 use crate::slot::Slot;
 use crate::slots::MAX_SIZE;
+use crate::vital::Vital;
 use crate::waiter::Waker;
 use crate::wheel::TimerId;
 use crate::word::{Flag, State};
@@ -31,9 +32,11 @@ pub struct SlotView {
     pub opened_at: Ticks,
     /// Borrows of the connection.
     pub uses: u64,
+    /// Nanoseconds that its last validation took.
+    pub latency: Option<u64>,
 }
 
-impl<T, W: Waker> Core<T, W> {
+impl<T: Vital, W: Waker> Core<T, W> {
     /// Sets an alarm, which `advance` reports when its time has come.
     pub fn set_alarm(&self, when: Ticks, effects: &mut Effects<T, W>) -> (Alarm, TimerId) {
         let (alarm, timer, retimed) = self.schedule.lock().set_alarm(when);
@@ -231,5 +234,6 @@ fn view<T>(index: u32, slot: &Slot<T>) -> SlotView {
         released_at: record.released_at.load(Relaxed),
         opened_at: record.opened_at.load(Relaxed),
         uses: record.uses.load(Relaxed),
+        latency: Some(record.latency.load(Relaxed)).filter(|nanos| *nanos != 0),
     }
 }

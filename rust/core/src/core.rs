@@ -9,13 +9,15 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::effects::{Effects, Reason};
 use crate::limits::{Limits, Policy, Ticks, NEVER};
+use crate::opening::Opening;
 use crate::schedule::Schedule;
 use crate::slot::{Claim, Slot};
 use crate::slots::Slots;
 use crate::stats::{Stats, SAMPLE_EVERY};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, CachePadded, Mutex};
+use crate::sync::{AtomicU32, AtomicU64, CachePadded, Mutex, Tally};
+use crate::vital::{Lifeless, Vital};
 use crate::waiter::{WaitQueue, Waker};
-use crate::word::{State, Word};
+use crate::word::{Flag, State, Word};
 
 /// The gate: one word that is zero while nothing keeps callers from helping themselves.
 pub(crate) mod gate {
@@ -49,8 +51,13 @@ pub struct Core<T, W: Waker> {
     pub(crate) reach_since: AtomicU64,
     /// The tick until which the oldest waiter, once nudged, may be overtaken.
     pub(crate) overtaking_until: AtomicU64,
-    /// Opening is paused after a failure.
-    pub(crate) paused: AtomicBool,
+    pub(crate) opening: Opening,
+    /// See `set_validation`.
+    pub(crate) validation_interval: Tally,
+    /// Whether connections without a socket can be validated: 0 or 1.
+    pub(crate) can_validate: Tally,
+    /// Whether there ever was a connection with a socket: 0 or 1.
+    pub(crate) have_sockets: Tally,
     pub(crate) slots: Slots<T>,
     pub(crate) queue: CachePadded<Mutex<WaitQueue<W>>>,
     pub(crate) schedule: Mutex<Schedule>,
@@ -72,6 +79,12 @@ impl Held {
     pub fn claim(self) -> Claim {
         Claim { slot: self.slot, generation: self.word.generation() }
     }
+
+    /// Whether the connection was asked to retire.
+    #[must_use]
+    pub fn is_retiring(self) -> bool {
+        self.word.has(Flag::Retire)
+    }
 }
 
 /// What became of a connection that was given back.
@@ -87,7 +100,7 @@ pub enum GivenBack {
     NotHeld,
 }
 
-impl<T, W: Waker> Core<T, W> {
+impl<T: Vital, W: Waker> Core<T, W> {
     /// An engine without connections.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
@@ -104,7 +117,10 @@ impl<T, W: Waker> Core<T, W> {
             reach: AtomicU32::new(0),
             reach_since: AtomicU64::new(0),
             overtaking_until: AtomicU64::new(0),
-            paused: AtomicBool::new(false),
+            opening: Opening::new(limits.max_connecting),
+            validation_interval: Tally::new(limits.validation_interval),
+            can_validate: Tally::new(u64::from(limits.validation_interval != NEVER)),
+            have_sockets: Tally::new(0),
             slots: Slots::new(limits.max_size),
             queue: CachePadded(Mutex::new(WaitQueue::new())),
             schedule: Mutex::new(Schedule::new()),
@@ -124,8 +140,10 @@ impl<T, W: Waker> Core<T, W> {
             return None;
         }
         if habit < self.habit_limit.load(Relaxed) {
-            if let Some(claim) = self.claim_slot(habit, now) {
-                return Some(claim);
+            match self.claim_slot(habit, now) {
+                Ok(None) => {}
+                // A lifeless one is for `serve` to deal with, as whoever joins the queue has it do.
+                claim => return claim.unwrap_or_default(),
             }
         }
         self.first_fit(now)
@@ -134,7 +152,8 @@ impl<T, W: Waker> Core<T, W> {
     #[inline(never)]
     fn first_fit(&self, now: Ticks) -> Option<Claim> {
         let max_size = self.max_size.load(Relaxed);
-        let claim = (0..max_size).find_map(|slot| self.claim_slot(slot, now))?;
+        let claims = (0..max_size).map(|slot| self.claim_slot(slot, now));
+        let claim = claims.into_iter().find_map(Result::transpose)?.ok()?;
         if claim.slot >= self.reach.load(Relaxed) {
             self.reach.store(claim.slot + 1, Relaxed);
         }
@@ -142,21 +161,15 @@ impl<T, W: Waker> Core<T, W> {
     }
 
     #[inline(always)]
-    fn claim_slot(&self, index: u32, now: Ticks) -> Option<Claim> {
+    fn claim_slot(&self, index: u32, now: Ticks) -> Result<Option<Claim>, Lifeless> {
         let slot = self.slots.get(index);
         let word = slot.word();
         if !word.is_claimable() || self.is_unproven(slot, now) {
-            return None;
+            return Ok(None);
         }
-        let generation = slot.try_acquire(word)?;
-        Some(Claim { slot: index, generation })
-    }
-
-    /// Whether the connection gave no sign of life for so long that it is validated first.
-    #[inline]
-    pub(crate) fn is_unproven(&self, slot: &Slot<T>, now: Ticks) -> bool {
-        let interval = self.limits.validation_interval;
-        interval != NEVER && now.saturating_sub(slot.record.proven_at.load(Relaxed)) > interval
+        Self::is_lively(slot)?;
+        let generation = slot.try_acquire(word);
+        Ok(generation.map(|generation| Claim { slot: index, generation }))
     }
 
     /// Notes who borrows the connection. `nanos` is called for the few borrows whose time is measured.
@@ -292,7 +305,7 @@ impl<T, W: Waker> Core<T, W> {
     fn note_return(&self, slot: &Slot<T>, now: Ticks, nanos: impl FnOnce() -> u64) {
         let record = &slot.record;
         record.released_at.store(now, Relaxed);
-        if self.limits.validation_interval != NEVER {
+        if self.validation_interval.load(Relaxed) != NEVER {
             record.proven_at.store(now, Relaxed);
         }
         let from = record.sampled_from.load(Relaxed);

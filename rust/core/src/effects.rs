@@ -17,6 +17,10 @@ pub enum Reason {
     Uses,
     /// Its validation failed or took too long.
     Invalid,
+    /// Its validation took too long for the user's taste.
+    Slow,
+    /// Its server hung up.
+    Dead,
     /// Its reset failed.
     Reset,
     /// Its holder discarded it.
@@ -35,11 +39,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Idle,
         Self::Lifetime,
         Self::Uses,
         Self::Invalid,
+        Self::Slow,
+        Self::Dead,
         Self::Reset,
         Self::Discarded,
         Self::Leaked,
@@ -49,6 +55,11 @@ impl Reason {
         Self::Suspect,
     ];
 
+    /// Whether other connections of the same time may have the same fate.
+    pub(crate) fn is_contagious(self) -> bool {
+        matches!(self, Self::Invalid | Self::Dead | Self::Reset | Self::Discarded)
+    }
+
     /// The name under which statistics and logs show the reason.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -57,6 +68,8 @@ impl Reason {
             Self::Lifetime => "lifetime",
             Self::Uses => "uses",
             Self::Invalid => "invalid",
+            Self::Slow => "slow",
+            Self::Dead => "dead",
             Self::Reset => "reset",
             Self::Discarded => "discarded",
             Self::Leaked => "leaked",

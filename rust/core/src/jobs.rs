@@ -2,16 +2,18 @@
 //! somewhere else, and ends here. A job that misses its deadline loses its claim to the upkeep, and its
 //! end then changes nothing.
 
-use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::core::{Core, Held};
 use crate::effects::{Effects, Job, Reason};
 use crate::limits::Ticks;
 use crate::slot::{Claim, Slot};
+use crate::upkeep::LATE_AFTER;
+use crate::vital::Vital;
 use crate::waiter::Waker;
 use crate::word::{Flag, State, Word};
 
-impl<T, W: Waker> Core<T, W> {
+impl<T: Vital, W: Waker> Core<T, W> {
     /// Puts a new connection into the place that was reserved for it, or, when nobody wants it any more
     /// (the pool became smaller, or connections were evicted meanwhile), closes it in that place.
     ///
@@ -34,10 +36,10 @@ impl<T, W: Waker> Core<T, W> {
             return self.refuse(claim, value, reason, now, effects);
         };
         // SAFETY: `begin_fill` gave us the slot, and only `publish` below gives it up.
-        unsafe { slot.put(value, identity) };
+        unsafe { self.put(slot, value, identity) };
         self.note_open(slot, now);
         self.stats.opened.add_one();
-        self.paused.store(false, SeqCst);
+        self.forget_failures();
         self.publish(Claim { generation, ..claim }, now, effects);
         Ok(())
     }
@@ -78,7 +80,9 @@ impl<T, W: Waker> Core<T, W> {
         }
         self.stats.open_failed.add_one();
         if pause {
-            self.paused.store(true, SeqCst);
+            self.pause(retry_at, now);
+        } else {
+            self.note_answer();
         }
         effects.retimed |= self.schedule.lock().arm_reopen(retry_at);
         self.freed(claim.slot, now, effects);
@@ -91,7 +95,9 @@ impl<T, W: Waker> Core<T, W> {
             // Too late, and no proof for the connection that is there now.
             return;
         }
-        self.slots.get(claim.slot).record.proven_at.store(now, Relaxed);
+        let record = &self.slots.get(claim.slot).record;
+        record.proven_at.store(now, Relaxed);
+        record.vetted_at_use.store(record.uses.load(Relaxed), Relaxed);
         if self.publish(claim, now, effects) {
             self.stats.checks.add_one();
         }
@@ -99,7 +105,22 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Closes a connection that did not prove to be alive. False when the job had been given up on.
     pub fn check_failed(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) -> bool {
-        let ours = self.retire(claim, State::Checking, Reason::Invalid, now, effects);
+        self.check_ended(claim, Reason::Invalid, now, effects)
+    }
+
+    /// Closes a connection that is alive, but slow. False when the job had been given up on.
+    pub fn check_slow(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) -> bool {
+        self.check_ended(claim, Reason::Slow, now, effects)
+    }
+
+    fn check_ended(
+        &self,
+        claim: Claim,
+        reason: Reason,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        let ours = self.retire(claim, State::Checking, reason, now, effects);
         if ours {
             self.stats.checks.add_one();
             self.stats.checks_failed.add_one();
@@ -153,7 +174,7 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Reserves a place (T1) for a job that opens a connection.
     pub(crate) fn reserve(&self, now: Ticks, effects: &mut Effects<T, W>) -> Option<Claim> {
-        if self.open() >= self.max_size.load(Relaxed) as usize {
+        if !self.may_open() || self.open() >= self.max_size.load(Relaxed) as usize {
             // Also when a place is free: connections above the limit of a smaller pool count.
             return None;
         }
@@ -162,7 +183,8 @@ impl<T, W: Waker> Core<T, W> {
             Some(Claim { slot: index, generation })
         })?;
         let due_at = now.saturating_add(self.limits.connect_timeout);
-        self.begin_job(claim, due_at, effects);
+        self.begin_job(claim, due_at, due_at, effects);
+        self.note_attempt(now, effects);
         Some(claim)
     }
 
@@ -240,7 +262,7 @@ impl<T, W: Waker> Core<T, W> {
             return true;
         };
         // SAFETY: `begin_fill` gave us the place, and only `publish` below gives it up.
-        unsafe { place.put(value, identity) };
+        unsafe { self.put(place, value, identity) };
         place.record.follow(&slot.record);
         place.record.released_at.store(now, Relaxed);
         place.record.proven_at.store(now, Relaxed);
@@ -269,6 +291,9 @@ impl<T, W: Waker> Core<T, W> {
             return false;
         };
         self.close(Claim { generation, ..claim }, value, reason, now, effects);
+        if reason.is_contagious() {
+            self.suspect_all(now, effects);
+        }
         true
     }
 
@@ -289,7 +314,7 @@ impl<T, W: Waker> Core<T, W> {
 
     fn begin_check(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
         let due_at = now.saturating_add(self.limits.validation_timeout);
-        self.begin_job(claim, due_at, effects);
+        self.begin_job(claim, due_at, due_at.min(now.saturating_add(LATE_AFTER)), effects);
         effects.jobs.push(Job::Check(claim));
     }
 
@@ -327,17 +352,18 @@ impl<T, W: Waker> Core<T, W> {
     ) {
         self.stats.count_closed(reason);
         let due_at = now.saturating_add(self.limits.connect_timeout);
-        self.begin_job(claim, due_at, effects);
+        self.begin_job(claim, due_at, due_at, effects);
         effects.jobs.push(Job::Close(claim, value, reason));
     }
 
-    fn begin_job(&self, claim: Claim, due_at: Ticks, effects: &mut Effects<T, W>) {
+    /// Notes the deadline of a job, and arms the timer for it, or for a look before that.
+    fn begin_job(&self, claim: Claim, due_at: Ticks, look_at: Ticks, effects: &mut Effects<T, W>) {
         let record = &self.slots.get(claim.slot).record;
         record.job_due_at.store(due_at, Relaxed);
         // Release: pairs with the Acquire in `has_job`, which an older deadline of the slot may call
         // for before the next line.
         record.job.store(claim.generation, Release);
-        effects.retimed |= self.schedule.lock().arm(claim.slot, due_at);
+        effects.retimed |= self.schedule.lock().arm(claim.slot, look_at);
     }
 
     /// Serves those who wait for a place, after one became empty.
@@ -346,10 +372,23 @@ impl<T, W: Waker> Core<T, W> {
         self.dispatch(now, effects);
     }
 
+    /// # Safety
+    /// The caller owns the slot in CHECKING by `begin_fill`.
+    unsafe fn put(&self, slot: &Slot<T>, value: T, identity: u64) {
+        let socket = value.socket();
+        if socket >= 0 {
+            self.have_sockets.store(1, Relaxed);
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { slot.put(value, identity, socket) };
+    }
+
     fn note_open(&self, slot: &Slot<T>, now: Ticks) {
         let record = &slot.record;
         record.past_uses.store(record.borrows(), Relaxed);
         record.uses.store(0, Relaxed);
+        record.vetted_at_use.store(0, Relaxed);
+        record.latency.store(0, Relaxed);
         record.sampled_from.store(0, Relaxed);
         record.opened_at.store(now, Relaxed);
         record.released_at.store(now, Relaxed);

@@ -13,6 +13,8 @@
 //! | `core.rs` | the parts together, and the fast path |
 //! | `queue.rs`, `waiter.rs` | who waits, in which order, and who is served |
 //! | `jobs.rs` | opening, validating, closing |
+//! | `opening.rs` | how many connect at once, and when the database is down |
+//! | `vital.rs` | who is alive, and who has to prove it |
 //! | `upkeep.rs`, `schedule.rs`, `wheel/` | what time does |
 //! | `control.rs` | resize, evict, suspend, close |
 //! | `stats.rs`, `histogram.rs` | what is counted |
@@ -24,6 +26,7 @@ mod effects;
 mod histogram;
 mod jobs;
 mod limits;
+mod opening;
 mod queue;
 mod schedule;
 mod slab;
@@ -32,6 +35,7 @@ mod slots;
 mod stats;
 mod sync;
 mod upkeep;
+mod vital;
 mod waiter;
 mod wheel;
 mod word;
@@ -47,6 +51,7 @@ pub use crate::slab::Key;
 pub use crate::slot::Claim;
 pub use crate::slots::MAX_SIZE;
 pub use crate::stats::{Counter, Stats};
+pub use crate::vital::{Pulse, Vital};
 pub use crate::waiter::{Priority, Ticket, Waker};
 pub use crate::wheel::{Progress, TimerId, Wheel};
 pub use crate::word::State;

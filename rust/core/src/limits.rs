@@ -35,11 +35,17 @@ pub struct Limits {
     pub policy: Policy,
     /// Time for opening a connection, and for closing one.
     pub connect_timeout: Ticks,
+    /// Connections that may be opened at the same time; `u32::MAX` for any number.
+    pub max_connecting: u32,
+    /// Time without success after which callers are told at once that the database is down; [`NEVER`] for
+    /// never.
+    pub fail_fast_after: Ticks,
     /// Idle time after which a connection above `min_size` is closed.
     pub idle_timeout: Ticks,
     /// Age at which a connection is closed.
     pub max_lifetime: Ticks,
-    /// Time without a sign of life after which a connection is validated; [`NEVER`] without validator.
+    /// Time without a sign of life after which a connection is validated; [`NEVER`] without validator, 0
+    /// before each borrow.
     pub validation_interval: Ticks,
     /// Time for one validation.
     pub validation_timeout: Ticks,

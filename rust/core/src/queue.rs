@@ -11,6 +11,7 @@ use crate::core::{gate, Core};
 use crate::effects::{Effects, Job, Reason, Wake};
 use crate::limits::{Policy, Ticks, HAND_OFF_AFTER, NEVER};
 use crate::slot::Claim;
+use crate::vital::{Pulse, Vital};
 use crate::waiter::{Nudged, Priority, Ticket, WaitQueue, Waker};
 use crate::word::State;
 
@@ -21,11 +22,13 @@ pub enum Refused {
     Closed,
     /// `max_waiting` callers wait already.
     Full,
+    /// The database is down: nothing is open, and nothing can be opened.
+    Down,
     /// By the pace of those before it, it would wait for that many ticks.
     Hopeless(Ticks),
 }
 
-impl<T, W: Waker> Core<T, W> {
+impl<T: Vital, W: Waker> Core<T, W> {
     /// Joins the queue; `effects` may already serve the caller.
     ///
     /// # Errors
@@ -70,6 +73,27 @@ impl<T, W: Waker> Core<T, W> {
         // SeqCst: before the scan of the slots; pairs with `attention` after a release.
         self.gate.fetch_add(1, SeqCst);
         let ticket = queue.push(waker, priority, now);
+        self.serve(&mut queue, now, effects);
+        Ok(ticket)
+    }
+
+    /// Joins the queue before all others: it was the caller's turn, and what it got was no good.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`], and nothing has changed.
+    pub fn join_again(
+        &self,
+        waker: W,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> Result<Ticket, Refused> {
+        let mut queue = self.queue.lock();
+        if self.is_closed() {
+            return Err(Refused::Closed);
+        }
+        // SeqCst: as in `join_as`.
+        self.gate.fetch_add(1, SeqCst);
+        let ticket = queue.push_front(waker, now);
         self.serve(&mut queue, now, effects);
         Ok(ticket)
     }
@@ -158,9 +182,9 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Has connections opened until there are `min_size`. The queue's mutex is held, so that two
     /// callers do not open for the same gap.
-    fn refill(&self, now: Ticks, effects: &mut Effects<T, W>) {
+    pub(crate) fn refill(&self, now: Ticks, effects: &mut Effects<T, W>) {
         let shut = self.gate.load(SeqCst) & (gate::CLOSED | gate::SUSPENDED) != 0;
-        if shut || self.paused.load(SeqCst) {
+        if shut {
             return;
         }
         let min_size = self.min_size.load(Relaxed) as usize;
@@ -171,7 +195,7 @@ impl<T, W: Waker> Core<T, W> {
         }
     }
 
-    fn serve(&self, queue: &mut WaitQueue<W>, now: Ticks, effects: &mut Effects<T, W>) {
+    pub(crate) fn serve(&self, queue: &mut WaitQueue<W>, now: Ticks, effects: &mut Effects<T, W>) {
         if self.is_closed() {
             return;
         }
@@ -247,6 +271,19 @@ impl<T, W: Waker> Core<T, W> {
                 self.check(index, word, now, effects);
                 return None;
             }
+            match Self::pulse(slot, now) {
+                Pulse::Alive => {}
+                Pulse::Doubtful => {
+                    self.check(index, word, now, effects);
+                    return None;
+                }
+                Pulse::Dead => {
+                    if self.close_idle(index, word, Reason::Dead, now, effects) {
+                        self.suspect_all(now, effects);
+                    }
+                    return None;
+                }
+            }
             let generation = slot.grant(word)?;
             Some(Claim { slot: index, generation })
         })
@@ -254,10 +291,10 @@ impl<T, W: Waker> Core<T, W> {
 
     /// Has as many connections opened as there are waiters that nothing is on its way for.
     fn open_for(&self, waiting: usize, now: Ticks, effects: &mut Effects<T, W>) {
-        if waiting == 0 || self.paused.load(SeqCst) {
+        if waiting == 0 {
             return;
         }
-        let coming = self.count(|state| matches!(state, State::Connecting | State::Checking));
+        let coming = self.coming(now);
         for _ in coming..waiting {
             let Some(claim) = self.reserve(now, effects) else { return };
             effects.jobs.push(Job::Open(claim));

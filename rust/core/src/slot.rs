@@ -20,7 +20,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::effects::Reason;
-use crate::sync::{AtomicU64, Tally, UnsafeCell};
+use crate::sync::{AtomicU64, Setting, Tally, UnsafeCell};
 use crate::word::{Flag, State, Word};
 
 /// The proof of having claimed a slot: a later claim by somebody else has another generation.
@@ -45,6 +45,10 @@ pub(crate) struct Record {
     pub(crate) released_at: AtomicU64,
     /// Tick of the last sign of life: filled, released or validated.
     pub(crate) proven_at: AtomicU64,
+    /// What `uses` was when the connection was last validated or opened.
+    pub(crate) vetted_at_use: Tally,
+    /// Nanoseconds that its last validation took; 0 before the first.
+    pub(crate) latency: Tally,
     /// How often this connection was borrowed.
     pub(crate) uses: AtomicU64,
     /// How often the earlier connections of this slot were borrowed.
@@ -72,6 +76,8 @@ impl Record {
             held_generation: zero(),
             released_at: zero(),
             proven_at: zero(),
+            vetted_at_use: Tally::new(0),
+            latency: Tally::new(0),
             uses: zero(),
             past_uses: Tally::new(0),
             sampled_from: Tally::new(0),
@@ -110,6 +116,8 @@ impl Record {
         let uses = other.uses.swap(0, Relaxed);
         self.past_uses.store(self.borrows(), Relaxed);
         self.uses.store(uses, Relaxed);
+        self.vetted_at_use.store(other.vetted_at_use.load(Relaxed), Relaxed);
+        self.latency.store(other.latency.load(Relaxed), Relaxed);
         self.opened_at.store(other.opened_at.load(Relaxed), Relaxed);
         self.expires_at.store(other.expires_at.load(Relaxed), Relaxed);
         self.sampled_from.store(0, Relaxed);
@@ -123,6 +131,8 @@ pub(crate) struct Slot<T> {
     word: AtomicU64,
     /// The address by which a release finds its slot; 0 while there is no connection.
     identity: AtomicU64,
+    /// The connection's socket, read by those who look before they claim (vital.rs); negative for none.
+    socket: Setting,
     value: UnsafeCell<Option<T>>,
     pub(crate) record: Record,
 }
@@ -137,6 +147,7 @@ impl<T> Slot<T> {
         Self {
             word: AtomicU64::new(Word::EMPTY.0),
             identity: AtomicU64::new(0),
+            socket: Setting::new(-1),
             value: UnsafeCell::new(None),
             record: Record::new(),
         }
@@ -153,6 +164,12 @@ impl<T> Slot<T> {
     pub(crate) fn identity(&self) -> u64 {
         // Relaxed: who looks for its own connection wrote it or got the connection from who did.
         self.identity.load(Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn socket(&self) -> i32 {
+        // Relaxed: after a look at the word, which was published after the socket.
+        self.socket.load(Relaxed)
     }
 
     #[inline(always)]
@@ -202,10 +219,11 @@ impl<T> Slot<T> {
     ///
     /// # Safety
     /// The caller owns the slot in CHECKING by `begin_fill`.
-    pub(crate) unsafe fn put(&self, value: T, identity: u64) {
+    pub(crate) unsafe fn put(&self, value: T, identity: u64, socket: i32) {
         // SAFETY: the caller owns the slot, so nobody else reads or writes the cell.
         self.value.with_mut(|cell| unsafe { *cell = Some(value) });
         self.identity.store(identity, Relaxed);
+        self.socket.store(socket, Relaxed);
     }
 
     /// T3. Gives up a place for which no connection could be opened, or not in time.

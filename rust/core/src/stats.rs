@@ -41,6 +41,8 @@ pub struct Stats {
     pub gave_up: Counter,
     /// Acquires refused because too many were waiting.
     pub refused: Counter,
+    /// Acquires that were told at once that the database is down.
+    pub turned_away: Counter,
     /// Connections opened.
     pub opened: Counter,
     /// Attempts to open a connection that failed or took too long.
@@ -58,6 +60,8 @@ pub struct Stats {
     pub use_time: Histogram,
     /// Nanoseconds to open a connection.
     pub open_time: Histogram,
+    /// Nanoseconds to validate one.
+    pub check_time: Histogram,
 }
 
 impl Stats {
@@ -66,6 +70,7 @@ impl Stats {
             queued: Counter::new(),
             gave_up: Counter::new(),
             refused: Counter::new(),
+            turned_away: Counter::new(),
             opened: Counter::new(),
             open_failed: Counter::new(),
             checks: Counter::new(),
@@ -75,6 +80,7 @@ impl Stats {
             wait_time: Histogram::new(),
             use_time: Histogram::new(),
             open_time: Histogram::new(),
+            check_time: Histogram::new(),
         }
     }
 

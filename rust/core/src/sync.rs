@@ -16,7 +16,7 @@ pub(crate) use self::real::*;
 #[cfg(not(loom))]
 mod real {
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 
     /// `std`'s cell with loom's closure interface.
     #[derive(Debug)]
@@ -42,7 +42,7 @@ mod real {
 #[cfg(loom)]
 mod modelled {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
     pub(crate) use loom::sync::MutexGuard;
 
     /// loom's mutex with `parking_lot`'s interface: a model has no poisoning.
@@ -63,6 +63,10 @@ mod modelled {
 /// A number that is counted and shown, and that no decision rests on. It is `std`'s in a model too: a
 /// model tries every order of the accesses to an atomic, and the order of these says nothing.
 pub(crate) type Tally = std::sync::atomic::AtomicU64;
+
+/// A number that is written before the slot is published and read after a look at its word. It is `std`'s
+/// in a model too: who reads another slot's fails to claim by the word that it looked at.
+pub(crate) type Setting = std::sync::atomic::AtomicI32;
 
 /// Keeps `T` on cache lines of its own: two of 64 bytes, since processors fetch them in pairs.
 #[derive(Debug, Default)]

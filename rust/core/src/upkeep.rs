@@ -1,13 +1,14 @@
 //! What time does to a pool: connections grow old, stay idle, go unproven, are held for too long, and
 //! jobs miss their deadlines. `advance` is called when the earliest deadline has come.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::core::Core;
 use crate::effects::{Effects, Reason};
 use crate::limits::{Ticks, NEVER};
 use crate::schedule::Due;
 use crate::slot::{Claim, Slot};
+use crate::vital::Vital;
 use crate::waiter::Waker;
 use crate::word::{Flag, State, Word};
 
@@ -19,13 +20,17 @@ const BUDGET: usize = 256;
 /// How long opening pauses after an attempt that took too long.
 const OVERDUE_PAUSE: Ticks = 100;
 
+/// How long a validation may take before whoever waits for it gets a new connection opened beside it: the
+/// server may never answer.
+pub(crate) const LATE_AFTER: Ticks = 100;
+
 /// How often a slot is looked at that should be looked after, and whose connection is being reset.
 const LOOK_AGAIN: Ticks = 100;
 
 /// Lifetimes up to this one are exact; longer ones are spread.
 const SPREAD_FROM: Ticks = 10_000;
 
-impl<T, W: Waker> Core<T, W> {
+impl<T: Vital, W: Waker> Core<T, W> {
     /// Does what is due, and returns when to be called again.
     pub fn advance(&self, now: Ticks, effects: &mut Effects<T, W>) -> Option<Ticks> {
         let mut due = Vec::new();
@@ -85,9 +90,7 @@ impl<T, W: Waker> Core<T, W> {
             State::Idle => self.look_after_idle(index, slot, word, now, effects),
             State::InUse | State::Granted => self.look_after_used(claim, slot, word, now, effects),
             State::Connecting | State::Checking | State::Closing => {
-                if has_job(slot, word) && slot.record.job_due_at.load(Relaxed) <= now {
-                    self.end_overdue(claim, word.state(), now, effects);
-                }
+                self.look_after_job(claim, slot, word, now, effects);
             }
         }
         self.settle(index, now, effects);
@@ -153,9 +156,45 @@ impl<T, W: Waker> Core<T, W> {
         self.open_failed(claim, retry_at, true, now, effects)
     }
 
-    fn reopen(&self, now: Ticks, effects: &mut Effects<T, W>) {
-        self.paused.store(false, SeqCst);
+    fn look_after_job(
+        &self,
+        claim: Claim,
+        slot: &Slot<T>,
+        word: Word,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) {
+        if !has_job(slot, word) {
+            return;
+        }
+        if slot.record.job_due_at.load(Relaxed) <= now {
+            return self.end_overdue(claim, word.state(), now, effects);
+        }
+        let mut schedule = self.schedule.lock();
+        // Under the mutex, as in `settle`: who claims the slot after this look arms it after it.
+        if has_job(slot, slot.word()) {
+            effects.retimed |= schedule.arm(claim.slot, slot.record.job_due_at.load(Relaxed));
+        }
+        drop(schedule);
+        // It is late, and `coming` does not count it any more.
         self.dispatch(now, effects);
+    }
+
+    /// Connections on their way to whoever waits, those left out whose validation is late.
+    pub(crate) fn coming(&self, now: Ticks) -> usize {
+        let late_from =
+            now.saturating_add(self.limits.validation_timeout.saturating_sub(LATE_AFTER));
+        let comes = |slot: &Slot<T>| {
+            let word = slot.word();
+            match word.state() {
+                State::Connecting => true,
+                State::Checking => {
+                    !has_job(slot, word) || slot.record.job_due_at.load(Relaxed) > late_from
+                }
+                _ => false,
+            }
+        };
+        self.slots.iter().filter(|(_, slot)| comes(slot)).count()
     }
 
     /// Whether one connection less would still be enough.
@@ -198,8 +237,8 @@ impl<T, W: Waker> Core<T, W> {
     /// The soonest that anything but its age could call for a look at a connection in use.
     fn soonest(&self, now: Ticks) -> Ticks {
         let limits = &self.limits;
-        let soonest =
-            limits.idle_timeout.min(limits.validation_interval).min(limits.leak_threshold);
+        let proof = self.background_interval();
+        let soonest = limits.idle_timeout.min(proof).min(limits.leak_threshold);
         now.saturating_add(soonest)
     }
 
@@ -214,12 +253,20 @@ impl<T, W: Waker> Core<T, W> {
     /// When the background validates the connection: somewhat before a borrower would have to wait for
     /// it, and not all slots at once.
     fn proof_deadline(&self, index: u32, slot: &Slot<T>) -> Ticks {
-        let interval = self.limits.validation_interval;
+        let interval = self.background_interval();
         if interval == NEVER {
             return NEVER;
         }
         let earlier = spread(interval / 10, index.wrapping_mul(0x9e37_79b9));
         slot.record.proven_at.load(Relaxed).saturating_add(interval - earlier)
+    }
+
+    /// How often the background validates: not at all where each borrow does.
+    fn background_interval(&self) -> Ticks {
+        match self.validation_interval.load(Relaxed) {
+            0 => NEVER,
+            interval => interval,
+        }
     }
 
     /// Limits the habit of threads to go back to their last slot to as many slots as were really needed

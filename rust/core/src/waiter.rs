@@ -128,6 +128,22 @@ impl<W: Waker> WaitQueue<W> {
         Ticket(key)
     }
 
+    /// Puts a caller before all others, whatever line that is in.
+    pub(crate) fn push_front(&mut self, waker: W, now: u64) -> Ticket {
+        let head = self.head();
+        let priority = head.map_or(Priority::Normal, |head| self.link(head).priority);
+        let next = self.line(priority).head;
+        let node = Node { waker, joined_at: now, priority, nudged: false, next, previous: None };
+        let key = self.nodes.insert(node);
+        match next {
+            Some(next) => self.link(next).previous = Some(key),
+            None => self.line(priority).tail = Some(key),
+        }
+        self.line(priority).head = Some(key);
+        self.note_head(head, now);
+        Ticket(key)
+    }
+
     /// Takes the waiter off the queue whose turn it is.
     pub(crate) fn pop(&mut self, now: u64) -> Option<W> {
         let head = self.head()?;
@@ -356,6 +372,18 @@ mod tests {
         queue.remove(urgent, 20);
         assert!(queue.is_head(tickets[0]));
         assert_eq!(queue.head_age(21), 1);
+    }
+
+    #[test]
+    fn who_has_to_ask_again_goes_first_whatever_line_that_is() {
+        let (mut queue, tickets) = queue("ab");
+        let again = queue.push_front(Caller('z'), 20);
+        assert!(queue.is_head(again));
+        queue.push(Caller('x'), Priority::High, 20);
+        queue.push_front(Caller('y'), 20);
+        queue.remove(tickets[0], 20);
+
+        assert_eq!(rest(queue), "yxzb");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millpond_core::{Claim, Priority, Refused};
+use millpond_core::{Claim, Priority, Reason, Refused, Ticks, NEVER};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,7 +12,7 @@ use pyo3::types::{PyBool, PyString};
 use crate::clock::seconds;
 use crate::inner::{Inner, Site};
 use crate::pool::{CorePool, Todo};
-use crate::release;
+use crate::release::discard_claim;
 use crate::thread;
 use crate::wait::{park, Mailbox, News, Waiter};
 
@@ -64,9 +64,28 @@ pub(crate) fn acquire_within(
     inner: &Inner,
     terms: Terms,
 ) -> PyResult<Lent> {
-    match inner.try_claim() {
-        Some(claim) => hand_out(slf, inner, claim).map(Lent::connection),
-        None => wait(slf, inner, terms),
+    let since = Instant::now();
+    let mut turn = Turn::New;
+    if let Some(claim) = inner.try_claim() {
+        match hand_out(slf, inner, claim)? {
+            Some(acquired) => return Ok(Lent::connection(acquired)),
+            None => turn = Turn::Again,
+        }
+    }
+    loop {
+        let wait = match Wait::join(slf, inner, terms, turn, since)? {
+            Ok(wait) => wait,
+            Err(Refused::Closed) => return Err(refusal(slf, Refused::Closed)),
+            Err(refused) => return exhausted(slf, inner, refusal(slf, refused)),
+        };
+        let Some(claim) = wait.until(terms.limit)? else {
+            let waited = since.elapsed().as_secs_f64();
+            return exhausted(slf, inner, CorePool::failure(slf, "timeout", waited));
+        };
+        if let Some(acquired) = hand_out(slf, inner, claim)? {
+            return Ok(Lent::connection(acquired));
+        }
+        turn = Turn::Again;
     }
 }
 
@@ -74,36 +93,51 @@ pub(crate) fn acquire_within(
 pub(crate) fn try_acquire(slf: &Bound<'_, CorePool>) -> PyResult<Option<Acquired>> {
     let inner = slf.get().started()?;
     if let Some(claim) = inner.try_claim() {
-        return hand_out(slf, inner, claim).map(Some);
+        return hand_out(slf, inner, claim);
     }
+    let at_once = Some(Duration::ZERO);
     // Joining and leaving the queue at once, so that a connection is opened for the next attempt.
-    let patient = Terms { limit: None, priority: Priority::Normal };
-    match Wait::join(slf, inner, patient)? {
-        Ok(wait) => match wait.until(Some(Duration::ZERO))? {
-            Some(claim) => hand_out(slf, inner, claim).map(Some),
+    let terms = Terms { limit: at_once, priority: Priority::Normal };
+    match Wait::join(slf, inner, terms, Turn::New, Instant::now())? {
+        Ok(wait) => match wait.until(at_once)? {
+            Some(claim) => hand_out(slf, inner, claim),
             None => Ok(None),
         },
-        Err(Refused::Full | Refused::Hopeless(_)) => Ok(None),
+        Err(Refused::Full | Refused::Down | Refused::Hopeless(_)) => Ok(None),
         Err(refused) => Err(refusal(slf, refused)),
     }
 }
 
-/// Does for a new claim what was asked for beyond the engine's work, and gives out the connection.
+/// Where in the queue a caller belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Behind all others.
+    New,
+    /// Before them: it was its turn, and the connection that it got was dead.
+    Again,
+}
+
+/// Does for a new claim what was asked for beyond the engine's work, and gives out the connection; `None`
+/// when its driver says that it is dead, and it was closed.
 pub(crate) fn hand_out(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
     claim: Claim,
-) -> PyResult<Acquired> {
+) -> PyResult<Option<Acquired>> {
     let object = connection(slf.py(), inner, claim)?;
-    if inner.plain {
-        return Ok((claim, object));
+    if inner.is_plain() {
+        return Ok(Some((claim, object)));
+    }
+    if !is_alive(slf, inner, claim, &object) {
+        discard_claim(slf, inner, claim, Reason::Dead);
+        return Ok(None);
     }
     if let Err(error) = note_site(slf, inner, claim).and_then(|()| on_acquire(slf, inner, &object))
     {
-        release::discard_claim(slf, inner, claim);
+        discard_claim(slf, inner, claim, Reason::Discarded);
         return Err(error);
     }
-    Ok((claim, object))
+    Ok(Some((claim, object)))
 }
 
 /// The driver's object of a claim.
@@ -113,6 +147,24 @@ pub(crate) fn connection(py: Python<'_>, inner: &Inner, claim: Claim) -> PyResul
     connection
         .map(|connection| connection.object.clone_ref(py))
         .ok_or_else(|| PyRuntimeError::new_err("a claimed slot has no connection"))
+}
+
+/// Asks the driver, where that is how one learns it. Only a clear no counts: a driver that raises could
+/// not say.
+fn is_alive(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Claim, object: &Py<PyAny>) -> bool {
+    let py = slf.py();
+    // SAFETY: the claim is the caller's, and nothing runs before the reference is cloned.
+    let connection = unsafe { inner.core.value(claim) };
+    let Some(question) = connection.and_then(|connection| connection.question(py)) else {
+        return true;
+    };
+    match question.call1(py, (object,)) {
+        Ok(answer) => !answer.is(PyBool::new(py, false)),
+        Err(error) => {
+            error.write_unraisable(py, Some(slf));
+            true
+        }
+    }
 }
 
 fn note_site(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Claim) -> PyResult<()> {
@@ -131,6 +183,11 @@ fn on_acquire(slf: &Bound<'_, CorePool>, inner: &Inner, object: &Py<PyAny>) -> P
     let Some(hook) = &inner.settings.on_acquire else { return Ok(()) };
     let _guard = thread::InHook::of(inner.id);
     hook.call1(slf.py(), (object,)).map(drop)
+}
+
+/// How long a caller is ready to wait, in ticks.
+pub(crate) fn patience(limit: Limit) -> Ticks {
+    limit.and_then(|limit| Ticks::try_from(limit.as_millis()).ok()).unwrap_or(NEVER)
 }
 
 /// Reads what the caller gave as `timeout`.
@@ -169,22 +226,6 @@ pub(crate) fn priority(
     }
 }
 
-fn wait(slf: &Bound<'_, CorePool>, inner: &Inner, terms: Terms) -> PyResult<Lent> {
-    let wait = match Wait::join(slf, inner, terms)? {
-        Ok(wait) => wait,
-        Err(Refused::Closed) => return Err(refusal(slf, Refused::Closed)),
-        Err(refused) => return exhausted(slf, inner, refusal(slf, refused)),
-    };
-    let since = wait.since;
-    match wait.until(terms.limit)? {
-        Some(claim) => hand_out(slf, inner, claim).map(Lent::connection),
-        None => {
-            let waited = since.elapsed().as_secs_f64();
-            exhausted(slf, inner, CorePool::failure(slf, "timeout", waited))
-        }
-    }
-}
-
 /// Asks the user what to do when no connection is to be had, if there is somebody to ask.
 fn exhausted(slf: &Bound<'_, CorePool>, inner: &Inner, error: PyErr) -> PyResult<Lent> {
     let Some(hook) = &inner.settings.on_exhausted else { return Err(error) };
@@ -205,18 +246,25 @@ impl<'a, 'py> Wait<'a, 'py> {
         pool: &'a Bound<'py, CorePool>,
         inner: &'a Inner,
         terms: Terms,
+        turn: Turn,
+        since: Instant,
     ) -> PyResult<Result<Self, Refused>> {
         if thread::in_hook_of(inner.id) {
             // The hook's own connection may be the one that it would wait for.
             return Err(CorePool::failure(pool, "in_hook", ()));
         }
-        let since = Instant::now();
+        let now = inner.clock.now();
+        if inner.core.turns_away(patience(terms.limit), now) {
+            return Ok(Err(Refused::Down));
+        }
         let mailbox = Mailbox::new();
         let mut todo = Todo::default();
         let waiter = Waiter::Thread(Arc::clone(&mailbox));
-        let patience = inner.settings.patience(terms.limit);
-        let now = inner.clock.now();
-        let joined = inner.core.join_as(waiter, terms.priority, patience, now, &mut todo);
+        let shed_after = inner.settings.patience(terms.limit);
+        let joined = match turn {
+            Turn::New => inner.core.join_as(waiter, terms.priority, shed_after, now, &mut todo),
+            Turn::Again => inner.core.join_again(waiter, now, &mut todo),
+        };
         CorePool::perform(pool, inner, todo);
         Ok(joined.map(|ticket| Self { pool, inner, mailbox, ticket, since }))
     }
@@ -312,5 +360,6 @@ pub(crate) fn refusal(slf: &Bound<'_, CorePool>, refused: Refused) -> PyErr {
         Refused::Closed => CorePool::failure(slf, "closed", ()),
         Refused::Full => CorePool::failure(slf, "full", ()),
         Refused::Hopeless(wait) => CorePool::failure(slf, "hopeless", seconds(wait)),
+        Refused::Down => CorePool::failure(slf, "down", ()),
     }
 }

@@ -15,7 +15,7 @@ use crate::connection::Connection;
 use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::pool::CorePool;
-use crate::raw::{keywords, none, receiver, slowly, Methods};
+use crate::raw::{is_none, keywords, none, receiver, slowly, Methods};
 use crate::release::{self, Rest};
 use crate::thread;
 
@@ -43,7 +43,7 @@ unsafe extern "C" fn acquire_(
 /// A new reference to a connection, if all that takes is a CAS.
 #[inline]
 fn fast_acquire(pool: &CorePool) -> Option<*mut PyObject> {
-    let inner = pool.inner().filter(|inner| inner.plain)?;
+    let inner = pool.inner().filter(|inner| inner.is_plain())?;
     let claim = inner.try_claim()?;
     // SAFETY: the claim is ours until we give the connection out below.
     let connection = unsafe { inner.core.value(claim) }?;
@@ -73,7 +73,7 @@ unsafe extern "C" fn release_(slf: *mut PyObject, connection: *mut PyObject) -> 
 
 #[inline]
 fn fast_release(pool: &CorePool, connection: *mut PyObject) -> Option<Rest> {
-    let inner = pool.inner().filter(|inner| inner.plain)?;
+    let inner = pool.inner().filter(|inner| inner.is_plain())?;
     let slot = inner.core.find(Connection::identity(connection), thread::habit(inner.id))?;
     let held = inner.core.held(slot, None)?;
     // SAFETY: all callers are functions that the interpreter called.
@@ -124,11 +124,23 @@ unsafe extern "C" fn enter(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObjec
 
 unsafe extern "C" fn exit(
     slf: *mut PyObject,
-    _: *mut *mut PyObject,
-    _: Py_ssize_t,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a method of Lease.
     let lease = unsafe { receiver::<Lease>(slf) };
+    let count = usize::try_from(count).unwrap_or(0);
+    // SAFETY: the interpreter's vector of so many live objects; without any it may be null.
+    let args = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, count) } };
+    // The exception's class, the exception, and where it was raised; or three times nothing.
+    if let Some(&error) = args.get(1).filter(|error| !is_none(**error)) {
+        return slowly(|py| {
+            // SAFETY: an argument is alive during the call.
+            let error = unsafe { Bound::from_borrowed_ptr(py, error) };
+            lease.get().exit_by(py, Some(&error))?;
+            Ok(py.None().into_ptr())
+        });
+    }
     match lease.get().fast_exit() {
         Some(Rest::Nothing) => none(),
         Some(rest) => slowly(|py| {
@@ -136,7 +148,7 @@ unsafe extern "C" fn exit(
             Ok(py.None().into_ptr())
         }),
         None => slowly(|py| {
-            lease.get().exit(py)?;
+            lease.get().exit_by(py, None)?;
             Ok(py.None().into_ptr())
         }),
     }

@@ -1,7 +1,7 @@
 //! The inside of a pool: the engine, and what it needs from Python.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use millpond_core::{Claim, Core, Limits, Ticks, NEVER};
@@ -27,10 +27,13 @@ pub(crate) struct Options<'py> {
     policy: String,
     acquire_timeout: Option<f64>,
     connect_timeout: Option<f64>,
+    max_connecting: Option<u32>,
+    fail_fast_after: Option<f64>,
     idle_timeout: Option<f64>,
     max_lifetime: Option<f64>,
     validation_interval: Option<f64>,
     validation_timeout: Option<f64>,
+    validates: bool,
     leak_threshold: Option<f64>,
     on_acquire: Option<Py<PyAny>>,
     on_release: Option<Py<PyAny>>,
@@ -42,6 +45,8 @@ pub(crate) struct Options<'py> {
 /// What stays the same when a fork makes a new inside.
 pub(crate) struct Settings {
     limits: Limits,
+    /// Whether the user said how to validate; the driver may know as well.
+    validates: bool,
     pub(crate) acquire_timeout: Option<Duration>,
     pub(crate) on_acquire: Option<Py<PyAny>>,
     pub(crate) on_release: Option<Py<PyAny>>,
@@ -68,6 +73,8 @@ impl Settings {
             max_uses: options.max_uses.unwrap_or(u64::MAX),
             policy,
             connect_timeout: ticks(options.connect_timeout)?,
+            max_connecting: options.max_connecting.unwrap_or(u32::MAX),
+            fail_fast_after: ticks(options.fail_fast_after)?,
             idle_timeout: ticks(options.idle_timeout)?,
             max_lifetime: ticks(options.max_lifetime)?,
             validation_interval: ticks(options.validation_interval)?,
@@ -75,6 +82,7 @@ impl Settings {
             leak_threshold,
         };
         Ok(Self {
+            validates: options.validates,
             limits,
             acquire_timeout: options.acquire_timeout.map(Duration::from_secs_f64),
             on_acquire: options.on_acquire,
@@ -109,9 +117,9 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) settings: Settings,
     /// Whether an acquire or a release has nothing to do beside the engine's work and a reset.
-    pub(crate) plain: bool,
+    plain: AtomicBool,
     /// Whether an acquire needs the time.
-    timed: bool,
+    timed: AtomicBool,
     pub(crate) sites: Mutex<HashMap<u32, Site>>,
     /// What callers got instead of connections, until they release it.
     pub(crate) stand_ins: Mutex<Vec<Py<PyAny>>>,
@@ -126,17 +134,25 @@ impl Inner {
         if let Some(before) = inherited {
             (limits.min_size, limits.max_size) = before.core.sizes();
         }
+        let core = Engine::new(limits);
+        let (interval, validates) = match inherited {
+            Some(before) => before.core.validation(),
+            None => (settings.limits.validation_interval, settings.validates),
+        };
+        core.set_validation(interval, validates);
+        let plain = settings.on_acquire.is_none()
+            && settings.on_release.is_none()
+            && !settings.traced
+            && inherited.is_none_or(Self::is_plain);
         Box::new(Self {
             id: NEXT_ID.fetch_add(1, Relaxed).max(1),
-            timed: settings.traced || limits.validation_interval != NEVER,
-            core: Engine::new(limits),
+            timed: AtomicBool::new(settings.traced || interval != NEVER),
+            core,
             clock: match &settings.manual {
                 Some(nanos) => Clock::Manual(nanos.clone()),
                 None => Clock::Machine,
             },
-            plain: settings.on_acquire.is_none()
-                && settings.on_release.is_none()
-                && !settings.traced,
+            plain: AtomicBool::new(plain),
             settings,
             sites: Mutex::new(HashMap::new()),
             stand_ins: Mutex::new(Vec::new()),
@@ -149,6 +165,7 @@ impl Inner {
         let hook = |hook: &Option<Py<PyAny>>| hook.as_ref().map(|hook| hook.clone_ref(py));
         let settings = Settings {
             limits: self.settings.limits.clone(),
+            validates: self.settings.validates,
             acquire_timeout: self.settings.acquire_timeout,
             on_acquire: hook(&self.settings.on_acquire),
             on_release: hook(&self.settings.on_release),
@@ -165,16 +182,35 @@ impl Inner {
         child
     }
 
+    /// See `plain`.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        // Relaxed, as for `timed`: who misses the change takes what was just opened for alive.
+        self.plain.load(Relaxed)
+    }
+
+    /// Sets what is known of validation since the driver is.
+    pub(crate) fn set_validation(&self, interval: Ticks, validates: bool) {
+        self.core.set_validation(interval, validates);
+        self.timed.store(self.settings.traced || interval != NEVER, Relaxed);
+    }
+
+    /// Has every acquire ask the driver about the connection.
+    pub(crate) fn ask_the_driver(&self) {
+        self.plain.store(false, Relaxed);
+    }
+
     /// Claims an idle connection, and nothing else.
     #[inline(always)]
     pub(crate) fn try_claim(&self) -> Option<Claim> {
         // Without a validator and without tracing nobody asks what time it is.
-        let now = if self.timed { self.clock.coarse() } else { 0 };
+        let timed = self.timed.load(Relaxed);
+        let now = if timed { self.clock.coarse() } else { 0 };
         Thread::with(|thread| {
             let claim = self.core.try_acquire(thread.habit(self.id), now)?;
             thread.set_habit(self.id, claim.slot);
             self.core.note_borrow(claim, thread.ident(), || self.clock.nanos());
-            if self.timed {
+            if timed {
                 self.core.note_held(claim, now);
             }
             Some(claim)

@@ -91,6 +91,11 @@ impl Job {
     }
 }
 
+/// Seconds as nanoseconds: a tick is a million of them.
+fn nanos(seconds: f64) -> PyResult<u64> {
+    ticks(Some(seconds * 1e6))
+}
+
 /// The kind of job that a slot in this state has.
 pub(crate) fn kind_of(state: State) -> &'static str {
     match state {
@@ -156,14 +161,19 @@ impl Job {
         connection: &Bound<'_, PyAny>,
         reset: &Bound<'_, PyAny>,
         seconds: f64,
+        socket: i32,
+        is_alive: Option<Py<PyAny>>,
     ) -> PyResult<bool> {
-        let value = Connection::new(connection, reset)?;
+        let value = Connection::new(connection, reset, socket, is_alive)?;
         let identity = Connection::identity(connection.as_ptr());
         let inner = self.pool.bind(connection.py()).get().started()?;
         if inner.core.find(identity, 0).is_some() {
             return Err(PyValueError::new_err("the connection is in the pool already"));
         }
-        let nanos = ticks(Some(seconds * 1e6))?; // a million seconds are a thousand million ticks
+        if value.asks_the_driver() {
+            inner.ask_the_driver();
+        }
+        let nanos = nanos(seconds)?;
         let kept = self.end(connection.py(), |inner, now, todo| {
             inner.core.stats().open_time.record(nanos);
             inner.core.fill(self.claim, value, identity, now, todo)
@@ -180,9 +190,24 @@ impl Job {
         Ok(ours.unwrap_or(false))
     }
 
-    /// End a check job: the connection is alive.
-    fn passed(&self, py: Python<'_>) -> PyResult<()> {
-        self.end(py, |inner, now, todo| inner.core.check_passed(self.claim, now, todo)).map(drop)
+    /// End a check job: the connection is alive, as it said after so many seconds.
+    fn passed(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let nanos = nanos(seconds)?;
+        let passed = self.end(py, |inner, now, todo| {
+            inner.core.note_check(self.claim, nanos);
+            inner.core.check_passed(self.claim, now, todo);
+        });
+        passed.map(drop)
+    }
+
+    /// End a check job: the connection is alive, but so slow that it is closed.
+    fn slow(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let nanos = nanos(seconds)?;
+        let ended = self.end(py, |inner, now, todo| {
+            inner.core.note_check(self.claim, nanos);
+            inner.core.check_slow(self.claim, now, todo)
+        });
+        ended.map(drop)
     }
 
     /// End a check job: the connection is not alive.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8};
 
 use millpond_core::{Claim, Held, Reason};
+use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -66,7 +67,7 @@ impl Lease {
     /// Acquires, if all that takes is a CAS: a new reference to the connection.
     #[inline(always)]
     pub(crate) fn fast_enter(&self) -> Option<*mut ffi::PyObject> {
-        let inner = self.pool.get().inner().filter(|inner| inner.plain)?;
+        let inner = self.pool.get().inner().filter(|inner| inner.is_plain())?;
         if !self.step(FREE, BUSY) {
             return None;
         }
@@ -110,7 +111,7 @@ impl Lease {
     /// Releases, but for what is out of the ordinary. `None` when nothing was done.
     #[inline(always)]
     pub(crate) fn fast_exit(&self) -> Option<Rest> {
-        let inner = self.pool.get().inner().filter(|inner| inner.plain)?;
+        let inner = self.pool.get().inner().filter(|inner| inner.is_plain())?;
         if !self.step(HELD, BUSY) {
             return None;
         }
@@ -123,8 +124,8 @@ impl Lease {
         Some(unsafe { release::give_back(inner, held) })
     }
 
-    /// Releases.
-    pub(crate) fn exit(&self, py: Python<'_>) -> PyResult<()> {
+    /// Releases after a block that ended well, or by an error, which may have been the connection's end.
+    pub(crate) fn exit_by(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let pool = self.pool.bind(py);
         let inner = pool.get().started()?;
         if self.step(STOOD_IN, FREE) {
@@ -136,6 +137,10 @@ impl Lease {
         let held = self.held(inner);
         self.set(FREE);
         match held {
+            Some(held) if error.is_some_and(|error| is_fatal(pool, inner, held, error)) => {
+                release::discard_held(pool, inner, held, Reason::Dead);
+                Ok(())
+            }
             Some(held) => release::release_held(pool, inner, held),
             // Acquired before a fork: the connection is the parent's.
             None if self.inside.load(Relaxed) != inner.id => Ok(()),
@@ -155,6 +160,25 @@ impl Lease {
         }
         inner.core.held(self.slot.load(Relaxed), Some(self.generation.load(Relaxed)))
     }
+}
+
+/// Whether the driver takes the error for the end of the connection.
+fn is_fatal(
+    pool: &Bound<'_, CorePool>,
+    inner: &Inner,
+    held: Held,
+    error: &Bound<'_, PyAny>,
+) -> bool {
+    if !error.is_instance_of::<PyException>() {
+        return false;
+    }
+    let fatal = acquire::connection(pool.py(), inner, held.claim()).and_then(|connection| {
+        pool.call_method1(intern!(pool.py(), "_is_fatal"), (connection, error))?.is_truthy()
+    });
+    fatal.unwrap_or_else(|error| {
+        error.write_unraisable(pool.py(), Some(pool));
+        false
+    })
 }
 
 #[pymethods]

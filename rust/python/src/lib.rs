@@ -11,6 +11,7 @@
 //! | `alarm.rs` | a moment at which something is to be done |
 //! | `job.rs` | work for a worker thread |
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
+//! | `socket.rs` | whether the other side hung up |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
 //! | `field.rs` | a reference that any thread may set |
 //! | `fork.rs` | whose connections are these |
@@ -39,6 +40,7 @@ mod pool;
 mod raw;
 mod release;
 mod snapshot;
+mod socket;
 mod thread;
 mod ticket;
 mod wait;

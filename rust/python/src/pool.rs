@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::alarm::Alarm;
-use crate::clock::seconds;
+use crate::clock::{seconds, ticks};
 use crate::connection::Connection;
 use crate::inner::{Inner, Options, Settings};
 use crate::job::{self, Job};
@@ -251,6 +251,21 @@ impl CorePool {
             Some(next.saturating_sub(inner.clock.now()))
         })?;
         Ok(next.map(seconds))
+    }
+
+    /// Says how long connections may go without a sign of life, and whether they can be asked for one.
+    fn _set_validation(&self, interval: Option<f64>, possible: bool) -> PyResult<()> {
+        self.started()?.set_validation(ticks(interval)?, possible);
+        Ok(())
+    }
+
+    /// Replaces all connections, unless this one is to be replaced already.
+    fn _evict_with(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
+        let inner = Self::open(slf)?;
+        if release::is_retiring(inner, connection) {
+            return Ok(());
+        }
+        Self::with_core(slf, |inner, now, todo| inner.core.evict(now, todo))
     }
 
     fn _suspect(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -58,6 +58,12 @@ pub(crate) fn none() -> *mut PyObject {
     unsafe { ffi::Py_NewRef(none) }
 }
 
+/// Whether an object is `None`.
+pub(crate) fn is_none(object: *mut PyObject) -> bool {
+    // SAFETY: attached; all callers are functions that the interpreter called.
+    object == unsafe { ffi::Py_None() }
+}
+
 /// A function that takes keyword arguments.
 pub(crate) const fn keywords(
     name: &'static CStr,

@@ -119,6 +119,12 @@ pub(crate) fn discard(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) 
     }
 }
 
+/// Whether a connection in somebody's hands will be closed when it is given back.
+pub(crate) fn is_retiring(inner: &Inner, connection: &Bound<'_, PyAny>) -> bool {
+    let slot = inner.core.find(Connection::identity(connection.as_ptr()), thread::habit(inner.id));
+    slot.and_then(|slot| inner.core.held(slot, None)).is_some_and(Held::is_retiring)
+}
+
 /// Has a connection validated when it is given back.
 pub(crate) fn suspect(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
     let inner = slf.get().started()?;
@@ -157,9 +163,14 @@ pub(crate) fn discard_held(
 }
 
 /// Closes what a claim holds.
-pub(crate) fn discard_claim(slf: &Bound<'_, CorePool>, inner: &Inner, claim: Claim) {
+pub(crate) fn discard_claim(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    claim: Claim,
+    reason: Reason,
+) {
     if let Some(held) = inner.core.held(claim.slot, Some(claim.generation)) {
-        discard_held(slf, inner, held, Reason::Discarded);
+        discard_held(slf, inner, held, reason);
     }
 }
 

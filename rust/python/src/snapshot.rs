@@ -31,6 +31,9 @@ pub(crate) fn snapshot<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'p
     dict.set_item("queued", stats.queued.get())?;
     dict.set_item("gave_up", stats.gave_up.get())?;
     dict.set_item("refused", stats.refused.get())?;
+    dict.set_item("turned_away", stats.turned_away.get())?;
+    let failing = core.failing_since().map(|since| seconds(now.saturating_sub(since)));
+    dict.set_item("failing", failing)?;
     dict.set_item("opened", stats.opened.get())?;
     dict.set_item("open_failed", stats.open_failed.get())?;
     dict.set_item("checks", stats.checks.get())?;
@@ -44,6 +47,7 @@ pub(crate) fn snapshot<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'p
     dict.set_item("wait_time", histogram(py, &stats.wait_time.snapshot())?)?;
     dict.set_item("use_time", histogram(py, &stats.use_time.snapshot())?)?;
     dict.set_item("open_time", histogram(py, &stats.open_time.snapshot())?)?;
+    dict.set_item("check_time", histogram(py, &stats.check_time.snapshot())?)?;
     core.observe(now);
     let views = core.views();
     let slots: PyResult<Vec<_>> = views.iter().map(|view| slot(py, inner, view, now)).collect();
@@ -87,6 +91,8 @@ fn slot<'py>(
     let held = view.state == State::InUse;
     dict.set_item("holder", held.then_some(view.holder))?;
     dict.set_item("held", view.held_since.map(since))?;
+    let latency = view.latency.map(|nanos| Duration::from_nanos(nanos).as_secs_f64());
+    dict.set_item("latency", latency)?;
     dict.set_item("idle", (view.state == State::Idle).then(|| since(view.released_at)))?;
     dict.set_item("site", if held { site(py, inner, claim) } else { None })?;
     Ok(dict)

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use millpond_core::Refused;
+use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::acquire;
+use crate::inner::Inner;
 use crate::pool::{CorePool, Todo};
 use crate::wait::{Mailbox, News, Waiter};
 
@@ -20,7 +23,9 @@ pub(crate) struct Ticket {
     pool: Py<CorePool>,
     inside: u32,
     mailbox: Arc<Mailbox>,
-    place: millpond_core::Ticket,
+    callback: Py<PyAny>,
+    /// Another one when what it was granted turned out to be dead.
+    place: Mutex<millpond_core::Ticket>,
     since: Instant,
 }
 
@@ -30,16 +35,32 @@ impl Ticket {
         let since = Instant::now();
         let mailbox = Mailbox::new();
         let mut todo = Todo::default();
-        let waiter = Waiter::Callback(Arc::clone(&mailbox), callback);
-        let joined = inner.core.join(waiter, inner.clock.now(), &mut todo);
+        let now = inner.clock.now();
+        if inner.core.turns_away(acquire::patience(inner.settings.acquire_timeout), now) {
+            return Err(acquire::refusal(pool, Refused::Down));
+        }
+        let waiter = Waiter::Callback(Arc::clone(&mailbox), callback.clone_ref(pool.py()));
+        let joined = inner.core.join(waiter, now, &mut todo);
         let joined = joined.map(|place| Self {
             pool: pool.clone().unbind(),
             inside: inner.id,
             mailbox,
-            place,
+            callback,
+            place: Mutex::new(place),
             since,
         });
         // With the ticket made: should the callback run right now, its grant has an owner.
+        CorePool::perform(pool, inner, todo);
+        joined.map_err(|refused| acquire::refusal(pool, refused))
+    }
+
+    /// Queues before all others, for a caller whose turn it was.
+    fn queue_again(&self, pool: &Bound<'_, CorePool>, inner: &Inner) -> PyResult<()> {
+        let mut todo = Todo::default();
+        let callback = self.callback.clone_ref(pool.py());
+        let waiter = Waiter::Callback(Arc::clone(&self.mailbox), callback);
+        let joined = inner.core.join_again(waiter, inner.clock.now(), &mut todo);
+        let joined = joined.map(|place| *self.place.lock() = place);
         CorePool::perform(pool, inner, todo);
         joined.map_err(|refused| acquire::refusal(pool, refused))
     }
@@ -55,7 +76,7 @@ impl Ticket {
         match self.mailbox.shut() {
             Some(News::Granted(claim)) => inner.core.give_up(claim, now, &mut todo),
             // Taken off the queue or not, news that is still on its way finds the mailbox shut.
-            _ => drop(inner.core.leave(self.place, now, &mut todo)),
+            _ => drop(inner.core.leave(*self.place.lock(), now, &mut todo)),
         }
         CorePool::perform(pool, inner, todo);
         Ok(())
@@ -74,7 +95,10 @@ impl Ticket {
             Some(News::Failed(error)) => Err(PyErr::from_value(error.into_bound(py))),
             Some(News::Granted(claim)) if inner.core.accept(claim) => {
                 acquire::note_accepted(inner, claim, self.since.elapsed());
-                acquire::hand_out(pool, inner, claim).map(|(_, connection)| Some(connection))
+                match acquire::hand_out(pool, inner, claim)? {
+                    Some((_, connection)) => Ok(Some(connection)),
+                    None => self.queue_again(pool, inner).map(|()| None),
+                }
             }
             Some(News::Granted(claim)) => {
                 CorePool::with_core(pool, |inner, now, todo| inner.core.give_up(claim, now, todo))?;
@@ -89,7 +113,8 @@ impl Ticket {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.pool)
+        visit.call(&self.pool)?;
+        visit.call(&self.callback)
     }
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(dead_code, reason = "each model uses its part")]
 
+use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::sync::{Condvar, Mutex};
 use millpond_core::{
-    Claim, Core, Effects, GivenBack, Job, Limits, Policy, Ticket, Ticks, Wake, Waker, NEVER,
+    Claim, Core, Effects, GivenBack, Job, Limits, Policy, Pulse, Ticket, Ticks, Vital, Wake, Waker,
+    NEVER,
 };
 
 pub(crate) type Todo = Effects<Connection, Waiter>;
@@ -56,6 +58,8 @@ pub(crate) fn limits(max_size: u32) -> Limits {
         max_uses: u64::MAX,
         policy: Policy::Fair,
         connect_timeout: NEVER,
+        max_connecting: u32::MAX,
+        fail_fast_after: NEVER,
         idle_timeout: NEVER,
         max_lifetime: NEVER,
         validation_interval: NEVER,
@@ -69,18 +73,49 @@ pub(crate) fn limits(max_size: u32) -> Limits {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) number: u64,
+    has_socket: bool,
     uses: UnsafeCell<u64>,
 }
 
 impl Connection {
     pub(crate) fn new(number: u64) -> Self {
-        Self { number, uses: UnsafeCell::new(0) }
+        Self { number, has_socket: SOCKETS.get(), uses: UnsafeCell::new(0) }
     }
 
     pub(crate) fn touch(&self) {
         // SAFETY: whether the caller is alone here is what loom checks.
         self.uses.with_mut(|uses| unsafe { *uses += 1 });
     }
+}
+
+thread_local! {
+    /// Whether connections have sockets. All threads of a model are one thread of the machine.
+    static SOCKETS: Cell<bool> = const { Cell::new(false) };
+    /// The highest number of a connection that hung up.
+    static HUNG_UP: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Vital for Connection {
+    fn socket(&self) -> i32 {
+        if self.has_socket {
+            i32::try_from(self.number).expect("not so many")
+        } else {
+            -1
+        }
+    }
+
+    fn pulse(socket: i32) -> Pulse {
+        if u64::try_from(socket).expect("a socket") <= HUNG_UP.get() {
+            Pulse::Dead
+        } else {
+            Pulse::Alive
+        }
+    }
+}
+
+/// The other side of all connections up to this number hangs up.
+pub(crate) fn hang_up(number: u64) {
+    HUNG_UP.set(number);
 }
 
 #[derive(Debug)]
@@ -158,6 +193,13 @@ impl Pool {
         pool.does(0, |todo| pool.core.warm_up(0, todo));
         pool.does(0, |todo| pool.core.resize(0, max_size, 0, todo));
         pool
+    }
+
+    /// The same with connections that have sockets.
+    pub(crate) fn full_of_sockets(limits: Limits) -> Arc<Self> {
+        SOCKETS.set(true);
+        hang_up(0);
+        Self::full(limits)
     }
 
     /// Calls the engine, and does what it decided.

@@ -63,6 +63,9 @@ impl World {
         let (_, max_size) = self.core.sizes();
         assert!(open <= self.open.max(max_size as usize), "{open} of {max_size} are open");
         self.open = open;
+        let connecting = self.core.count(|state| state == State::Connecting);
+        let most = self.core.limits().max_connecting as usize;
+        assert!(connecting <= most, "{connecting} connect at once");
         let idle = self.core.count(|state| state == State::Idle);
         if self.shut {
             let opening = self.core.count(|state| state == State::Connecting);

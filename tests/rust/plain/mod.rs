@@ -2,6 +2,7 @@
 //! part when a test says so, and the little that has to be true after each step.
 
 mod check;
+mod pulse;
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,9 @@ use millpond_core::{
     Ticket, Ticks, Wake, Waker, NEVER,
 };
 
-pub(crate) type Todo = Effects<u64, Waiter>;
+use pulse::Connection;
+
+pub(crate) type Todo = Effects<Connection, Waiter>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
@@ -20,7 +23,7 @@ pub(crate) struct Waiter {
 }
 
 /// The claim of a job, and the state that its slot is in.
-fn claim_of(job: &Job<u64>) -> (Claim, State) {
+fn claim_of(job: &Job<Connection>) -> (Claim, State) {
     match job {
         Job::Open(claim) => (*claim, State::Connecting),
         Job::Check(claim) => (*claim, State::Checking),
@@ -46,7 +49,7 @@ pub(crate) struct Place {
 
 /// The engine, and what everybody else knows of it. A connection is a number.
 pub(crate) struct World {
-    pub(crate) core: Core<u64, Waiter>,
+    pub(crate) core: Core<Connection, Waiter>,
     pub(crate) now: Ticks,
     /// When the timer looks next.
     wake_at: Option<Ticks>,
@@ -56,15 +59,15 @@ pub(crate) struct World {
     in_a_row: usize,
     pub(crate) grants: Vec<Claim>,
     pub(crate) nudges: Vec<(u64, Ticket)>,
-    pub(crate) held: Vec<(Claim, u64)>,
+    pub(crate) held: Vec<(Claim, Connection)>,
     pub(crate) resetting: Vec<Claim>,
-    pub(crate) jobs: Vec<(Job<u64>, Ticks)>,
+    pub(crate) jobs: Vec<(Job<Connection>, Ticks)>,
     /// The connections that the pool has and does not want to close.
-    inside: BTreeSet<u64>,
+    inside: BTreeSet<Connection>,
     /// Those of them that are only still there since somebody had them when all were evicted.
-    condemned: BTreeSet<u64>,
+    condemned: BTreeSet<Connection>,
     /// Connections that must be validated before anybody gets them.
-    suspects: BTreeSet<u64>,
+    suspects: BTreeSet<Connection>,
     reported: Vec<Claim>,
     next: u64,
     pub(crate) shut: bool,
@@ -76,6 +79,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(limits: Limits) -> Self {
+        pulse::forget_the_past();
         let mut world = Self {
             core: Core::new(limits),
             now: 1,
@@ -109,7 +113,7 @@ impl World {
     /// Calls the engine, and notes what it decided.
     pub(crate) fn does<R>(
         &mut self,
-        decide: impl FnOnce(&Core<u64, Waiter>, Ticks, &mut Todo) -> R,
+        decide: impl FnOnce(&Core<Connection, Waiter>, Ticks, &mut Todo) -> R,
     ) -> R {
         let mut todo = Todo::default();
         let result = decide(&self.core, self.now, &mut todo);
@@ -126,7 +130,7 @@ impl World {
             assert_eq!(self.view(claim), Some(state), "a job owns its slot: {job:?}");
             if let Job::Close(_, connection, _) = &job {
                 let connection = connection.expect("a connection to close");
-                assert!(self.inside.remove(&connection), "{connection} is closed twice");
+                assert!(self.inside.remove(&connection), "{connection:?} is closed twice");
             }
             self.jobs.push((job, self.now));
         }
@@ -136,7 +140,7 @@ impl World {
             self.reported.push(claim);
         }
         for (claim, state) in todo.overdue {
-            let overdue = |(job, _): &(Job<u64>, _)| claim_of(job) == (claim, state);
+            let overdue = |(job, _): &(Job<Connection>, _)| claim_of(job) == (claim, state);
             assert!(self.jobs.iter().any(overdue), "nobody works on {claim:?}");
             assert!(!self.core.is_current(claim));
         }
@@ -151,6 +155,7 @@ impl World {
             Wake::Granted(waiter, claim) => {
                 assert_eq!(waiter.id, id, "only whose turn it is is served");
                 assert_eq!(self.view(*claim), Some(State::Granted));
+                self.check_lively(*claim);
                 self.pop();
                 self.grants.push(*claim);
             }
@@ -197,6 +202,7 @@ impl World {
         match self.core.try_acquire(habit, self.now) {
             Some(claim) => {
                 assert!(!barred);
+                self.check_lively(claim);
                 assert!(!fair || self.queue.is_empty(), "it overtook a waiter");
                 let connection = self.hold(claim);
                 assert!(!self.condemned.contains(&connection), "it was evicted");
@@ -204,12 +210,13 @@ impl World {
             None if barred || !self.queue.is_empty() || self.is_shrinking() => {}
             None => {
                 let validated = self.core.limits().validation_interval != NEVER;
-                assert!(validated || self.count(State::Idle) == 0, "an idle one was not found");
+                let excused = validated || self.some_are_lifeless();
+                assert!(excused || self.count(State::Idle) == 0, "an idle one was not found");
             }
         }
     }
 
-    fn hold(&mut self, claim: Claim) -> u64 {
+    fn hold(&mut self, claim: Claim) -> Connection {
         self.core.note_borrow(claim, 7, || 1);
         self.core.note_held(claim, self.now);
         // SAFETY: the claim is good and nobody else runs.
@@ -229,6 +236,7 @@ impl World {
             Ok(ticket) => self.queue.push(Place { id, ticket, priority }),
             Err(Refused::Hopeless(_)) => unreachable!("its patience has no end"),
             Err(Refused::Closed) => assert!(self.shut),
+            Err(Refused::Down) => unreachable!("nobody asked for that"),
             Err(Refused::Full) => {
                 assert!(self.queue.len() >= self.core.limits().max_waiting as usize);
             }
@@ -249,7 +257,11 @@ impl World {
         assert_eq!(dismissed.map(|waiter| waiter.id), first.map(|place| place.id));
     }
 
-    fn dismiss_oldest(core: &Core<u64, Waiter>, now: Ticks, todo: &mut Todo) -> Option<Waiter> {
+    fn dismiss_oldest(
+        core: &Core<Connection, Waiter>,
+        now: Ticks,
+        todo: &mut Todo,
+    ) -> Option<Waiter> {
         core.dismiss_oldest(now, todo)
     }
 
@@ -275,7 +287,7 @@ impl World {
     }
 
     /// What a holder holds; the caller does something that ends that.
-    fn take_held(&mut self, index: usize) -> (Held, u64) {
+    fn take_held(&mut self, index: usize) -> (Held, Connection) {
         let (claim, connection) = self.held.swap_remove(index);
         // SAFETY: the claim is good and nobody else runs.
         assert_eq!(unsafe { self.core.value(claim) }, Some(&connection), "it is still the same");
@@ -342,6 +354,7 @@ impl World {
         let (held, _) = self.take_held(index);
         let reason = Reason::Discarded;
         assert!(self.does(|core, now, todo| core.retire_held(held, reason, now, todo)));
+        self.check_suspicion();
         self.assert_gone(held);
     }
 
@@ -353,6 +366,18 @@ impl World {
         self.assert_gone(held);
     }
 
+    /// A caller asks whether it would be in vain to wait.
+    pub(crate) fn turn_away(&mut self, patience: Ticks) {
+        let turned_away = self.core.turns_away(patience, self.now);
+        let open = |state| !matches!(state, State::Empty | State::Connecting | State::Closing);
+        if turned_away {
+            assert_eq!(self.core.count(open), 0, "something may come back");
+            let since = self.core.failing_since().expect("attempts failed");
+            let least = self.core.limits().fail_fast_after.max(patience);
+            assert!(self.now - since >= least);
+        }
+    }
+
     /// A worker ends a job, well or badly, in time or too late.
     pub(crate) fn finish(&mut self, index: usize, good: bool) {
         let (job, _) = self.jobs.swap_remove(index);
@@ -361,12 +386,12 @@ impl World {
         match job {
             Job::Open(claim) if good => {
                 let number = self.number();
-                self.inside.insert(number);
-                let filled =
-                    self.does(|core, now, todo| core.fill(claim, number, number, now, todo));
+                let new = Connection(number);
+                self.inside.insert(new);
+                let filled = self.does(|core, now, todo| core.fill(claim, new, number, now, todo));
                 assert_eq!(filled.is_ok(), ours);
                 if !ours {
-                    self.inside.remove(&number);
+                    self.inside.remove(&new);
                 }
             }
             Job::Open(claim) => {
@@ -376,7 +401,7 @@ impl World {
                 };
                 assert_eq!(self.does(end), ours);
             }
-            Job::Check(claim) if good => {
+            Job::Check(claim) if good && !self.has_hung_up(claim) => {
                 // SAFETY: while the claim is good the connection is its owner's, and nobody else runs.
                 let connection = ours.then(|| unsafe { self.core.value(claim) }.copied()).flatten();
                 if let Some(connection) = connection {
@@ -386,6 +411,9 @@ impl World {
             }
             Job::Check(claim) => {
                 assert_eq!(self.does(|core, now, todo| core.check_failed(claim, now, todo)), ours);
+                if ours {
+                    self.check_suspicion();
+                }
             }
             Job::Close(claim, ..) => {
                 assert_eq!(self.does(|core, now, todo| core.closed(claim, now, todo)), ours);

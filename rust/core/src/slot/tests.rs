@@ -35,7 +35,7 @@ fn idle() -> Slot<u8> {
     let opener = slot.reserve().unwrap();
     let filler = slot.begin_fill(opener).unwrap();
     // SAFETY: filled by nobody else.
-    unsafe { slot.put(7, 70) };
+    unsafe { slot.put(7, 70, -1) };
     assert!(slot.publish(filler, Checking));
     slot
 }

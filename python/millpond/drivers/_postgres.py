@@ -1,0 +1,59 @@
+"""What PostgreSQL understands, whichever driver brings it there."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from millpond.drivers._session import SessionOptions
+
+ISOLATION_LEVELS: Final = frozenset(
+    {"read uncommitted", "read committed", "repeatable read", "serializable"}
+)
+
+# Forgets all that a session can hold: temporary tables, settings, prepared statements, cursors,
+# advisory locks, LISTEN. Not within a transaction.
+RESET_SESSION: Final = "DISCARD ALL"
+
+CANCELLED: Final = "57014"
+RETRYABLE: Final = frozenset({"40001", "40P01"})
+
+# The server says with these that it closes the connection: shutdown by an administrator, crash,
+# still starting, database dropped, idle too long (in a transaction, or not), transaction too long.
+# All of class 08 is the same.
+_GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"})
+
+
+def settings(options: SessionOptions) -> dict[str, str]:
+    """Return the server's own names and values for the options that it can be told by SET."""
+    told: dict[str, str] = {}
+    if options.statement_timeout is not None:
+        # 0 would be no limit.
+        told["statement_timeout"] = str(max(1, math.ceil(options.statement_timeout * 1000)))
+    if options.isolation_level is not None:
+        told["default_transaction_isolation"] = options.isolation_level
+    if options.read_only is not None:
+        told["default_transaction_read_only"] = "on" if options.read_only else "off"
+    return told
+
+
+def statements(options: SessionOptions) -> list[str]:
+    """Return the statements that carry the options out on an open connection."""
+    told = settings(options)
+    if options.application_name is not None:
+        told["application_name"] = options.application_name.replace("'", "''")
+    return [f"SET {name} = '{value}'" for name, value in told.items()]
+
+
+def modes(isolation: str | None, read_only: bool | None) -> str:  # noqa: FBT001
+    """Return what follows BEGIN and SET TRANSACTION, the empty string for nothing special."""
+    said = [] if isolation is None else [f"ISOLATION LEVEL {isolation.upper()}"]
+    if read_only is not None:
+        said.append("READ ONLY" if read_only else "READ WRITE")
+    return ", ".join(said)
+
+
+def is_gone(state: str) -> bool:
+    """Say whether an SQLSTATE means that the connection is gone."""
+    return state in _GONE or state.startswith("08")

@@ -1,0 +1,221 @@
+"""MySQL and MariaDB, through PyMySQL. What the drivers share, and URLs, are in `_mysql`.
+
+PyMySQL has no public word for how a connection stands, so this file reads its private attributes.
+Where a version does not have them, a release always rolls back, the socket is not polled
+(`fileno` is -1), and sessions can't be reset.
+
+Without a TLS argument PyMySQL uses TLS if the server has it, checks no certificate, and yet reads
+the machine's certificates for each connection: 30 ms, or 4 s for the 128 connections of a pool that
+comes back after a restart. With a URL they are read once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+import pymysql
+import pymysql.cursors
+
+from millpond.drivers._mysql import MySQL
+from millpond.drivers._mysql_url import flag
+from millpond.drivers._session import SessionOptions, TransactionStatus
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+# Bits of the server's status, as of the last packet that had one.
+_IN_TRANSACTION: Final = 1
+_AUTOCOMMIT: Final = 2
+
+_RESET_CONNECTION: Final = 0x1F
+
+_CAN_RESET: Final = all(
+    hasattr(pymysql.connections.Connection, name)
+    for name in ("_execute_command", "_read_ok_packet")
+)
+
+
+class _Connection(pymysql.connections.Connection[Any]):
+    """PyMySQL's own, with one context for all connections that check no certificate."""
+
+    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:  # noqa: ANN401
+        if not sslp:
+            return _unchecked_context()
+        # With options it has to be made anew: files of certificates are replaced now and then.
+        made: ssl.SSLContext = super()._create_ssl_ctx(sslp)  # type: ignore[misc]
+        return made
+
+
+@functools.cache
+def _unchecked_context() -> ssl.SSLContext:
+    blank: Any = object.__new__(pymysql.connections.Connection)
+    made: ssl.SSLContext = blank._create_ssl_ctx({})  # noqa: SLF001
+    return made
+
+
+class PyMySQL(MySQL):
+    """The adapter of PyMySQL."""
+
+    name = "pymysql"
+    operational_error = pymysql.OperationalError
+    driver_errors = (pymysql.Error,)
+    supports = MySQL.supports if _CAN_RESET else MySQL.supports - {"reset_session"}
+    attributes = ("cursorclass", "decoders", "encoders")
+    converters = {  # noqa: RUF012  a ClassVar in the base class
+        "autocommit": flag,
+        "bind_address": str,
+        "charset": str,
+        "client_flag": int,
+        "collation": str,
+        "connect_timeout": float,
+        "init_command": str,
+        "local_infile": flag,
+        "max_allowed_packet": int,
+        "program_name": str,
+        "read_default_file": str,
+        "read_default_group": str,
+        "read_timeout": float,
+        "sql_mode": str,
+        "ssl_ca": str,
+        "ssl_cert": str,
+        "ssl_disabled": flag,
+        "ssl_key": str,
+        "ssl_key_password": str,
+        "ssl_verify_cert": flag,
+        "ssl_verify_identity": flag,
+        "unix_socket": str,
+        "use_unicode": flag,
+        "write_timeout": float,
+    }
+    arguments = frozenset(inspect.signature(pymysql.connections.Connection).parameters) - {
+        "defer_connect"
+    }
+
+    @classmethod
+    def _open(cls, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        return _Connection(**arguments)
+
+    @classmethod
+    def _arguments_for(
+        cls, connect_timeout: float | None, options: SessionOptions
+    ) -> dict[str, Any]:
+        named = {
+            "connect_timeout": connect_timeout,
+            "read_timeout": options.socket_timeout,
+            "write_timeout": options.socket_timeout,
+            "program_name": options.application_name,
+            "autocommit": options.autocommit,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    @staticmethod
+    def plain_cursor(conn: Any) -> Any:  # noqa: ANN401
+        """Return a cursor of the plainest class."""
+        return conn.cursor(pymysql.cursors.Cursor)
+
+    @staticmethod
+    def set_autocommit(conn: Any, *, value: bool) -> None:  # noqa: ANN401
+        """Set it, which costs a round trip only if it is a change."""
+        conn.autocommit(value)
+
+    @staticmethod
+    def fileno(conn: Any) -> int:  # noqa: ANN401
+        """Return the socket's."""
+        sock = getattr(conn, "_sock", None)
+        return -1 if sock is None else sock.fileno()
+
+    @staticmethod
+    def reset(conn: Any) -> None:  # noqa: ANN401
+        """Roll back if a transaction is or may be open, and refuse a connection in use or dead."""
+        status = PyMySQL.transaction_status(conn)
+        if status is TransactionStatus.IDLE:
+            return
+        if status is TransactionStatus.ACTIVE:
+            status = _finish(conn)
+        if status is TransactionStatus.UNKNOWN and not conn.open:
+            msg = "the connection cannot be used again: it is closed"
+            raise pymysql.InterfaceError(0, msg)
+        if status is not TransactionStatus.IDLE:
+            conn.rollback()
+
+    @staticmethod
+    def transaction_status(conn: Any) -> TransactionStatus:  # noqa: ANN401
+        """Read what the server said last.
+
+        After a query that was not in autocommit mode, ``OPEN``: PyMySQL drops the status that comes
+        with rows, and the query has begun a transaction if it read from a table.
+        """
+        try:
+            result = conn._result  # noqa: SLF001
+            bits = conn.server_status
+        except AttributeError:
+            return TransactionStatus.UNKNOWN
+        if not conn.open:
+            return TransactionStatus.UNKNOWN
+        if result is not None:
+            if result.unbuffered_active or result.has_next:
+                return TransactionStatus.ACTIVE
+            if result.server_status is None and not bits & _AUTOCOMMIT:
+                return TransactionStatus.OPEN
+        return TransactionStatus.OPEN if bits & _IN_TRANSACTION else TransactionStatus.IDLE
+
+    @classmethod
+    def begin(
+        cls,
+        conn: Any,  # noqa: ANN401
+        *,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> None:
+        """Begin a transaction, by doing nothing where the next statement will do it."""
+        if conn.get_autocommit() or isolation is not None or read_only is not None:
+            super().begin(conn, isolation=isolation, read_only=read_only)
+
+    @classmethod
+    def ping(cls, conn: Any) -> None:  # noqa: ANN401
+        """Send COM_PING, and never connect again."""
+        conn.ping(reconnect=False)
+
+    def _forget_session(self, conn: Any) -> None:  # noqa: ANN401
+        if not conn.open:
+            msg = "the session cannot be reset: the connection is closed"
+            raise pymysql.InterfaceError(0, msg)
+        conn._execute_command(_RESET_CONNECTION, b"")  # noqa: SLF001
+        conn._read_ok_packet()  # noqa: SLF001
+
+    @classmethod
+    def is_disconnect(cls, error: BaseException) -> bool:
+        """Ask the error for its number, or for its words where it has none."""
+        if isinstance(error, pymysql.InterfaceError) and error.args[:1] == (0,):
+            return True
+        words = str(next(iter(error.args), "")) if isinstance(error, pymysql.Error) else ""
+        return (
+            words == "Already closed"
+            or words.startswith("Packet sequence number wrong")
+            or super().is_disconnect(error)
+        )
+
+    @staticmethod
+    def close(conn: Any) -> None:  # noqa: ANN401
+        """Close the connection, unless PyMySQL has done so already."""
+        if conn.open:
+            conn.close()
+
+
+def _finish(conn: Any) -> TransactionStatus:  # noqa: ANN401
+    """Read the end of a call that nobody has read. Rows may be many, and are not read.
+
+    Raises:
+        OperationalError: There are rows.
+    """
+    while not conn._result.unbuffered_active and conn._result.has_next:  # noqa: SLF001
+        conn.next_result(unbuffered=True)
+    if conn._result.unbuffered_active:  # noqa: SLF001
+        msg = "the connection cannot be used again: it has rows that were not read"
+        # Or else the result's destructor would read them all.
+        conn._force_close()  # noqa: SLF001
+        raise pymysql.OperationalError(msg)
+    return PyMySQL.transaction_status(conn)
