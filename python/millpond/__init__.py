@@ -13,6 +13,7 @@ from millpond._version import __version__
 from millpond.errors import (
     PoolClosed,
     PoolConfigError,
+    PoolConfigWarning,
     PoolError,
     PoolExhausted,
     PoolTimeout,
@@ -25,6 +26,7 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "PoolConfigError",
+    "PoolConfigWarning",
     "PoolError",
     "PoolExhausted",
     "PoolStats",

@@ -165,7 +165,10 @@ class Callbacks(CorePool[C]):
         """Look at the first connection: its class may tell the driver of a callable."""
         if self._recognised:
             return
-        self._driver = drivers.refine(self._driver, connection)
+        config = self._config
+        self._driver = drivers.refine(
+            self._driver, connection, options=config.session_options, needs=config.needs
+        )
         self._set_validation(*self._validation(is_known=True))
         self._errors = errors.for_driver(self._driver.operational_error)
         self._recognised = True
@@ -187,6 +190,8 @@ class Callbacks(CorePool[C]):
         del connection  # all connections of a pool are alike
         if self._config.reset == "none":
             return None
+        if self._config.reset == "session":
+            return _jobs.session_reset(self._driver, self._config)
         if self._config.reset != "rollback":
             return self._config.reset
         if not self._driver.needs_reset:

@@ -7,12 +7,15 @@ behind this file has to doubt its numbers.
 
 from __future__ import annotations
 
+import inspect
 import reprlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeAlias
 
-from millpond.errors import PoolConfigError
+from millpond.drivers import ISOLATION_LEVELS, SessionOptions
+from millpond.errors import PoolConfigError, PoolConfigWarning
 
 _Check: TypeAlias = Callable[[str, Any], object]
 _Hook: TypeAlias = Callable[[Any], object]
@@ -32,6 +35,12 @@ class _Unset(float):
 # the two contradict each other. Only a value that is not this object can contradict.
 VALIDATION_TIMEOUT: Final[float] = _Unset(5.0)
 FAIL_FAST_AFTER: Final[float] = _Unset(5.0)
+CONNECT_TIMEOUT: Final[float] = _Unset(5.0)
+
+# From here on it is more likely a mistake than a wish: who waits for so long for a connection has
+# been given up by its own caller; connections that come and go so fast are not pooled.
+LONG_ACQUIRE: Final = 5.0
+SHORT_IDLE: Final = 30.0
 
 
 def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
@@ -64,7 +73,7 @@ class PoolConfig:
     min_size: int = 0
     max_size: int = 10
     acquire_timeout: float | None = 5.0
-    connect_timeout: float | None = 5.0
+    connect_timeout: float | None = CONNECT_TIMEOUT
     max_connecting: int | None = 32
     fail_fast_after: float | None = FAIL_FAST_AFTER
     idle_timeout: float | None = 600.0
@@ -81,6 +90,15 @@ class PoolConfig:
     driver: Any = None
     # Out of the repr: this is where passwords are.
     connect_kwargs: Mapping[str, Any] | None = field(default=None, repr=False)
+    socket_timeout: float | None = None
+    statement_timeout: float | None = None
+    keepalive: bool | float | None = None
+    application_name: str | None = None
+    autocommit: bool | None = None
+    isolation_level: str | None = None
+    read_only: bool | None = None
+    session: str | Iterable[str] = field(default=(), repr=False)
+    profile: str | None = None
     configure: _Hook | None = None
     validate: str | _Hook | None = None
     on_acquire: _Hook | None = None
@@ -93,6 +111,7 @@ class PoolConfig:
         """Check each argument alone, then those that depend on each other."""
         derived = isinstance(self.validation_timeout, _Unset)
         impatient = isinstance(self.fail_fast_after, _Unset)
+        adapts = isinstance(self.connect_timeout, _Unset)
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.min_size > self.max_size:
@@ -100,6 +119,7 @@ class PoolConfig:
         if self.on_exhausted == "raise" and self.max_waiting:
             msg = f"on_exhausted='raise', max_waiting={self.max_waiting}: nobody waits then"
             raise PoolConfigError(msg)
+        self._check_socket_timeout(adapts=adapts)
         # An acquire_timeout of 0 is for callers that never wait, and says nothing about validation.
         if self.acquire_timeout and self.validation_timeout > self.acquire_timeout:
             if not derived:
@@ -116,6 +136,42 @@ class PoolConfig:
             _contradict(
                 "max_latency", self.max_latency, "validation_timeout", self.validation_timeout
             )
+
+    def _check_socket_timeout(self, *, adapts: bool) -> None:
+        """Connecting is reading from a socket too, and must not be given up halfway."""
+        socket, connect = self.socket_timeout, self.connect_timeout
+        if socket is None or connect is None or socket >= connect:
+            return
+        if not adapts:
+            _contradict("connect_timeout", connect, "socket_timeout", socket)
+        object.__setattr__(self, "connect_timeout", socket)
+
+    @property
+    def session_options(self) -> SessionOptions:
+        """What the driver is told about its sessions."""
+        names = (field.name for field in fields(SessionOptions))
+        return SessionOptions(**{name: getattr(self, name) for name in names})
+
+    @property
+    def needs(self) -> dict[str, str]:
+        """What the driver has to be able to do, as `drivers.find` takes it."""
+        return {"reset_session": "reset='session'"} if self.reset == "session" else {}
+
+    def advise(self) -> None:
+        """Warn of what is valid and seldom wanted, at the line that made the pool."""
+        advice = []
+        if self.acquire_timeout is not None and self.acquire_timeout > LONG_ACQUIRE:
+            advice.append(
+                f"acquire_timeout={self.acquire_timeout:g}: over {LONG_ACQUIRE:g} s callers pile "
+                "up behind a database that is down or busy, rather than being told"
+            )
+        if self.idle_timeout is not None and self.idle_timeout < SHORT_IDLE:
+            advice.append(
+                f"idle_timeout={self.idle_timeout:g}: under {SHORT_IDLE:g} s most connections are "
+                "opened for one use, which costs more than it saves"
+            )
+        for text in advice:
+            warnings.warn(text, PoolConfigWarning, stacklevel=_depth_of_user())
 
     def resized(self, *, min_size: int | None = None, max_size: int | None = None) -> PoolConfig:
         """Return the same configuration with other sizes.
@@ -135,6 +191,14 @@ class PoolConfig:
             min_size=self.min_size if min_size is None else min_size,
             max_size=self.max_size if max_size is None else max_size,
         )
+
+
+def _depth_of_user() -> int:
+    """Return the stacklevel, for the caller, of the first frame outside of this package."""
+    frame, depth = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("millpond."):
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 def _refuse(name: str, value: object, allowed: str) -> PoolConfigError:
@@ -223,6 +287,40 @@ def _flag(name: str, value: Any) -> object:  # noqa: ANN401
     raise _refuse(name, value, "a bool")
 
 
+def _optional(check: _Check) -> _Check:
+    """Allow ``None`` as well, which leaves it to the driver."""
+
+    def checked(name: str, value: Any) -> object:  # noqa: ANN401
+        if value is None:
+            return None
+        try:
+            return check(name, value)
+        except PoolConfigError as error:
+            msg = f"{error}, or None for what the driver does by itself"
+            raise PoolConfigError(msg) from None
+
+    return checked
+
+
+def _keepalive(name: str, value: Any) -> object:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    if _is_number(value, (int, float)) and 0 < value <= MAX_SECONDS:
+        return float(value)
+    raise _refuse(name, value, "a bool, or the seconds of silence before the first probe")
+
+
+def _statements(name: str, value: Any) -> object:  # noqa: ANN401
+    statements = (value,) if isinstance(value, str) else value
+    if isinstance(statements, (list, tuple)) and all(
+        isinstance(one, str) and one.strip() for one in statements
+    ):
+        return tuple(statements)
+    # A statement may hold a password, so only its type is shown.
+    msg = f"{name}=<{type(value).__name__}>: must be a statement, or a list or tuple of statements"
+    raise PoolConfigError(msg)
+
+
 def _name(name: str, value: Any) -> object:  # noqa: ANN401
     if value is None or (isinstance(value, str) and value.strip()):
         return value
@@ -259,12 +357,21 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "validation_interval": _duration(zero=True, none="never"),
     "validation_timeout": _duration(),
     "max_latency": _duration(none="no limit"),
-    "reset": _one_of("rollback", "none", or_callable=True),
+    "reset": _one_of("rollback", "session", "none", or_callable=True),
     "leak_threshold": _duration(none="no leak reports"),
     "policy": _one_of("fair", "throughput"),
     "name": _name,
     "driver": _driver,
     "connect_kwargs": _kwargs,
+    "socket_timeout": _duration(none="what the driver does by itself"),
+    "statement_timeout": _duration(none="what the driver does by itself"),
+    "keepalive": _optional(_keepalive),
+    "application_name": _name,
+    "autocommit": _optional(_flag),
+    "isolation_level": _optional(_one_of(*ISOLATION_LEVELS)),
+    "read_only": _optional(_flag),
+    "session": _statements,
+    "profile": _optional(_one_of("pgbouncer")),
     "configure": _hook,
     "validate": _validator,
     "on_acquire": _hook,

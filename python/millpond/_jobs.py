@@ -15,7 +15,10 @@ from millpond._messages import one_line
 from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from millpond._callbacks import Callbacks
+    from millpond._config import PoolConfig
     from millpond._core import Job
     from millpond.drivers import Driver
 
@@ -81,6 +84,7 @@ def _open(pool: Callbacks[C], job: Job) -> None:
             msg = "connect: must return a connection, not None"
             raise PoolConfigError(msg)  # noqa: TRY301  it goes where the others go
         pool._recognise(connection)
+        job.call(pool._driver.prepare, connection, pool._config.session_options)
         if pool._config.configure is not None:
             job.call(pool._config.configure, connection)
         reset = pool._reset_of(connection)
@@ -104,6 +108,20 @@ def _open(pool: Callbacks[C], job: Job) -> None:
         )
     else:
         _farewell(pool, job, connection)
+
+
+def session_reset(driver: Driver[C], config: PoolConfig) -> Callable[[C], None]:
+    """Return what makes a session new, and then again what a new one is made."""
+    options, configure = config.session_options, config.configure
+
+    # It knows nothing of the pool, which would otherwise keep itself alive.
+    def reset(connection: C) -> None:
+        driver.reset_session(connection)
+        driver.prepare(connection, options)
+        if configure is not None:
+            configure(connection)
+
+    return reset
 
 
 def _open_failed(pool: Callbacks[Any], job: Job, error: BaseException, started: float) -> None:

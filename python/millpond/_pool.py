@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from millpond import _jobs, _lifecycle, _messages, drivers, errors
 from millpond._callbacks import Callbacks
-from millpond._config import FAIL_FAST_AFTER, VALIDATION_TIMEOUT, PoolConfig, check_timeout
+from millpond._config import (
+    CONNECT_TIMEOUT,
+    FAIL_FAST_AFTER,
+    VALIDATION_TIMEOUT,
+    PoolConfig,
+    check_timeout,
+)
 from millpond._query import QueryTimeouts
 from millpond._timer import TIMER
 from millpond._transactions import Transactions
 from millpond._workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from typing_extensions import TypeVar
@@ -54,7 +60,8 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         acquire_timeout: Seconds that an acquire waits. 5.0 by default, 0 does not wait, ``None``
             has no limit.
         connect_timeout: Seconds that opening or closing a connection may take before the pool gives
-            it up and uses its place again. 5.0 by default, ``None`` has no limit.
+            it up and uses its place again. 5.0 by default, or `socket_timeout` if that is shorter;
+            ``None`` has no limit.
         max_connecting: Connections that may be opened at the same time. 32 by default, ``None`` has
             no limit. After a failure one at a time is tried, until one succeeds.
         fail_fast_after: Seconds for which no attempt to connect has succeeded after which a caller
@@ -81,7 +88,9 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         max_latency: Seconds; a connection whose validation took longer is closed. ``None``, the
             default, has no limit.
         reset: What is done to a connection on release: ``"rollback"``, the default, ends an open
-            transaction; ``"none"`` does nothing; a callable is called with the connection.
+            transaction; ``"session"`` does so too, forgets all that the session holds (settings,
+            temporary tables, locks, ...), and carries out the options and calls `configure` once
+            more; ``"none"`` does nothing; a callable is called with the connection.
         leak_threshold: Seconds after which a connection in use is reported as a leak, with the line
             that acquired it. ``None``, the default, never; a value makes acquires slower.
         policy: ``"fair"``, the default, serves callers strictly in order. ``"throughput"`` lets
@@ -90,6 +99,22 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         driver: With a callable, the name of the driver whose connections it returns, or a
             `millpond.drivers.Driver`. Found by the first connection by default.
         connect_kwargs: With a URL, further arguments for the driver's ``connect()``.
+        socket_timeout: Seconds that a read from or a write to the server may take, not less than
+            `connect_timeout`. This and the other options down to `profile` make the sessions what
+            they are to be like; ``None`` leaves each to the driver. Which a driver can carry out
+            differs, and what it cannot is an error. With a callable only those that need not be
+            said when connecting are possible.
+        statement_timeout: Seconds that the server may work on one statement.
+        keepalive: Whether TCP probes a silent connection; a number is the seconds of silence before
+            the first probe.
+        application_name: What the server shows in its list of sessions.
+        autocommit: Whether each statement is a transaction of its own.
+        isolation_level: ``"read uncommitted"``, ``"read committed"``, ``"repeatable read"``,
+            ``"snapshot"`` or ``"serializable"``, for all transactions.
+        read_only: Whether the sessions may only read.
+        session: A statement, or several, to run on each new connection.
+        profile: ``"pgbouncer"`` behind a PgBouncer with transaction pooling: no prepared statements
+            by the driver, nothing that a session would have to keep.
         configure: Called with each new connection, in the worker that opened it.
         validate: How a connection is validated: a statement such as ``"SELECT 1"``, or a callable
             that is called with it, and says by raising, or by returning ``False``, that it is dead.
@@ -116,7 +141,7 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         min_size: int = 0,
         max_size: int = 10,
         acquire_timeout: float | None = 5.0,
-        connect_timeout: float | None = 5.0,
+        connect_timeout: float | None = CONNECT_TIMEOUT,
         max_connecting: int | None = 32,
         fail_fast_after: float | None = FAIL_FAST_AFTER,
         idle_timeout: float | None = 600.0,
@@ -132,6 +157,15 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         name: str | None = None,
         driver: str | drivers.Driver[C] | None = None,
         connect_kwargs: Mapping[str, Any] | None = None,
+        socket_timeout: float | None = None,
+        statement_timeout: float | None = None,
+        keepalive: bool | float | None = None,
+        application_name: str | None = None,
+        autocommit: bool | None = None,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+        session: str | Sequence[str] = (),
+        profile: str | None = None,
         configure: Callable[[C], object] | None = None,
         validate: str | Callable[[C], object] | None = None,
         on_acquire: Callable[[C], object] | None = None,
@@ -162,6 +196,15 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
             name=name,
             driver=driver,
             connect_kwargs=connect_kwargs,
+            socket_timeout=socket_timeout,
+            statement_timeout=statement_timeout,
+            keepalive=keepalive,
+            application_name=application_name,
+            autocommit=autocommit,
+            isolation_level=isolation_level,
+            read_only=read_only,
+            session=session,
+            profile=profile,
             configure=configure,
             validate=validate,
             on_acquire=on_acquire,
@@ -175,7 +218,10 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
             driver=driver,
             connect_kwargs=config.connect_kwargs,
             connect_timeout=config.connect_timeout,
+            options=config.session_options,
+            needs=config.needs,
         )
+        config.advise()
         self._begin(config, _clock, inline=_inline)
 
     def _begin(self, config: PoolConfig, clock: ManualClock | None, *, inline: bool) -> None:

@@ -81,6 +81,12 @@ class PoolConfigError(PoolError, ValueError):
     code: ClassVar[str] = "pool-config"
 
 
+class PoolConfigWarning(UserWarning):
+    """Arguments that are valid, and seldom what anybody wants. Given once, when a pool is made."""
+
+    __module__ = "millpond"
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorSet:
     """The classes that one pool raises.

@@ -113,6 +113,11 @@ class Duckdb(Dbapi["Connection"]):
             return True
         return False
 
+    @property
+    def pings(self) -> bool:
+        """Whether there is a server that could go away: no."""
+        return False
+
     def ping(self, conn: Connection) -> None:
         """Run ``SELECT 1``, which opens no transaction that would stay."""
         conn.execute("SELECT 1").fetchall()

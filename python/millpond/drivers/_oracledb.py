@@ -83,6 +83,8 @@ class Oracledb(Dbapi[oracledb.Connection]):
         "read_only": "Oracle has read-only transactions, but no such sessions",
         "reset_session": "Oracle forgets a session only with its end",
     }
+    # There is no socket to be had of the driver, but it has a look at it.
+    needs_is_alive = True
     savepoint_sql = ("SAVEPOINT {}", "ROLLBACK TO SAVEPOINT {}", None)
 
     def __init__(

@@ -16,6 +16,9 @@ ISOLATION_LEVELS: Final = frozenset(
 # advisory locks, LISTEN. Not within a transaction.
 RESET_SESSION: Final = "DISCARD ALL"
 
+# Milliseconds in 31 bits: 24 days.
+_LONGEST_TIMEOUT: Final = 2**31 - 1
+
 CANCELLED: Final = "57014"
 RETRYABLE: Final = frozenset({"40001", "40P01"})
 
@@ -29,8 +32,8 @@ def settings(options: SessionOptions) -> dict[str, str]:
     """Return the server's own names and values for the options that it can be told by SET."""
     told: dict[str, str] = {}
     if options.statement_timeout is not None:
-        # 0 would be no limit.
-        told["statement_timeout"] = str(max(1, math.ceil(options.statement_timeout * 1000)))
+        milliseconds = math.ceil(options.statement_timeout * 1000)
+        told["statement_timeout"] = str(min(milliseconds, _LONGEST_TIMEOUT))
     if options.isolation_level is not None:
         told["default_transaction_isolation"] = options.isolation_level
     if options.read_only is not None:
