@@ -98,6 +98,7 @@ def driver() -> Iterator[FakeDatabase]:
     database = FakeDatabase()
     yield database
     database.release_all()
+    database.close_sockets()
     assert database.violations == []
 
 

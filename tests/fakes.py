@@ -6,9 +6,10 @@ Nothing here leans on the GIL: every count changes under a lock, and no lock is 
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections import Counter, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class FakeDatabase:
         self._gates: dict[Point, list[Gate]] = {}
         self._delays: dict[Point, float] = {}
         self._down: BaseException | None = None
+        # Whether connections have a socket, at which one sees that the server hung up.
+        self.sockets = False
         self.connections: list[FakeConnection] = []
         self.violations: list[str] = []
         self.live = self.peak_live = 0
@@ -202,6 +205,11 @@ class FakeDatabase:
         for gate in gates:
             gate.release()
 
+    def close_sockets(self) -> None:
+        """Close what nobody has closed."""
+        for connection in self.connections:
+            connection.close_socket()
+
     def _begin(self) -> None:
         with self._lock:
             self.underway += 1
@@ -250,6 +258,7 @@ class FakeConnection:
         self.closed = False
         self.killed = False
         self.in_transaction = False
+        self._ends = socket.socketpair() if database.sockets else None
         self.opened_in = threading.current_thread().name
         self.closed_in: str | None = None
 
@@ -275,6 +284,19 @@ class FakeConnection:
     def ping(self) -> None:
         """Make sure that the server still answers."""
         self._use("ping")
+        if self._ends is not None:
+            self._ends[0].settimeout(0)
+            with suppress(BlockingIOError):
+                self._ends[0].recv(1024)
+
+    def fileno(self) -> int:
+        """Give the socket, or -1."""
+        return -1 if self._ends is None else self._ends[0].fileno()
+
+    def say(self, something: bytes) -> None:
+        """Let the server say something that nobody asked for."""
+        assert self._ends is not None
+        self._ends[1].send(something)
 
     def close(self) -> None:
         """Close the connection. A second time is a violation: the socket may be another's."""
@@ -284,6 +306,7 @@ class FakeConnection:
             self._database._violated(f"{self!r} was closed twice")
             return
         self.closed_in = threading.current_thread().name
+        self.close_socket()
         try:
             self._database._arrive("close")
         finally:
@@ -292,6 +315,13 @@ class FakeConnection:
     def kill(self) -> None:
         """End the session on the server's side: the next use raises `OperationalError`."""
         self.killed = True
+        if self._ends is not None:
+            self._ends[1].close()
+
+    def close_socket(self) -> None:
+        """Close both ends."""
+        for end in self._ends or ():
+            end.close()
 
     def enter(self, owner: object) -> None:
         """Put the connection into this owner's hands, which must be the only ones."""
