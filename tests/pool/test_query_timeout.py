@@ -183,7 +183,7 @@ def test_a_cancellation_that_fails_is_logged_and_the_block_goes_on(
     pool._driver.cancel = fail  # type: ignore[assignment]
     with pool.connection(query_timeout=1.0):
         pass_time(pool, clock, 1.1)
-        eventually(lambda: all(watch.failed for watch in pool._watches.values()))
+        eventually(lambda: any(watch.failed for watch in pool._watches.values()))
 
     assert "cancelling a statement failed: OSError: no route" in caplog.text
 
