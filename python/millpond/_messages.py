@@ -37,10 +37,11 @@ def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> s
 
 def down(stats: PoolStats, error: BaseException | None) -> str:
     """Explain why a caller does not even wait."""
-    lines = [
+    said = (
         f"couldn't acquire a connection from pool {stats.name!r}: nothing is open, and for "
         f"{stats.failing or 0.0:.3g} s no attempt to connect has succeeded"
-    ]
+    )
+    lines = [said]
     if error is not None:
         lines.append(f"  the last one failed: {one_line(error)}")
     lines.append("  check that the database accepts connections; the pool keeps trying")

@@ -237,8 +237,9 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         self._begin_watching()
         self._progress = threading.Condition()
         limit = 2 * config.max_size + _SPARE_WORKERS
+        options = self._options(clock)
         self._workers = Workers(self._name, limit=limit, inline=inline)
-        self._start(self._options(clock), threading.main_thread().ident or 0)
+        self._start(options, threading.main_thread().ident or 0)
         _lifecycle.register(self, self._workers.stop)
         if config.min_size:
             self._warm_up()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import millpond
 from fake_drivers import Asked, Demotable, Pinging, WithSockets
 from fakes import FakeConnection, OperationalError
 from helpers import eventually, together, waiting, waiting_in_order
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    import millpond
     from fakes import FakeDatabase
     from helpers import MakePool
     from millpond._core import ManualClock

@@ -112,10 +112,10 @@ impl<T: Vital, W: Waker> Core<T, W> {
         self.opening.limit.store(limit.min(self.limits.max_connecting), SeqCst);
         self.serve(&mut queue, now, effects);
         self.refill(now, effects);
-        let wanted = self.opening.wanted.swap(0, Relaxed) != 0;
         if self.connecting() > 0 {
             return;
         }
+        let wanted = self.opening.wanted.swap(0, Relaxed) != 0;
         match self.probe(wanted, now, effects) {
             Some(claim) => effects.jobs.push(Job::Open(claim)),
             None => self.forget_failures(),
