@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from helpers import MakePool
+
 needs_autocommit = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="sqlite3 has no autocommit before Python 3.12"
 )
@@ -28,13 +30,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def driver(path: Path) -> Any:
+def through(path: Path) -> Any:
     return drivers.find(f"sqlite:///{path}")
 
 
 @pytest.fixture
-def conn(driver: Any) -> Iterator[sqlite3.Connection]:
-    with closing(driver.connect()) as conn:
+def conn(through: Any) -> Iterator[sqlite3.Connection]:
+    with closing(through.connect()) as conn:
         conn.execute("CREATE TABLE t (n)")
         conn.commit()
         yield conn
@@ -57,12 +59,12 @@ def file_of(conn: sqlite3.Connection) -> str:
     return str(conn.execute("PRAGMA database_list").fetchone()[2])
 
 
-def release(driver: Any, conn: sqlite3.Connection) -> None:
+def release(through: Any, conn: sqlite3.Connection) -> None:
     """Reset a connection in the way that the pool would."""
-    if driver.reset_method:
-        getattr(conn, driver.reset_method)()
+    if through.reset_method:
+        getattr(conn, through.reset_method)()
     else:
-        driver.reset(conn)
+        through.reset(conn)
 
 
 def test_three_slashes_are_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,34 +205,34 @@ def test_a_callable_whose_connections_are_bound_to_a_thread_is_refused() -> None
         drivers.refine(driver, conn)
 
 
-def test_reset_rolls_an_open_transaction_back(driver: Any, conn: Any) -> None:
+def test_reset_rolls_an_open_transaction_back(through: Any, conn: Any) -> None:
     conn.execute("INSERT INTO t VALUES (1)")
     assert conn.in_transaction
 
-    release(driver, conn)
+    release(through, conn)
 
     assert not conn.in_transaction
     assert conn.execute("SELECT count(*) FROM t").fetchone() == (0,)
 
 
 def test_reset_does_the_same_by_method_and_by_function(
-    driver: Any, conn: sqlite3.Connection
+    through: Any, conn: sqlite3.Connection
 ) -> None:
     conn.execute("INSERT INTO t VALUES (1)")
 
-    driver.reset(conn)
+    through.reset(conn)
 
     assert not conn.in_transaction
 
 
 def test_reset_says_nothing_to_a_connection_without_a_transaction(
-    driver: Any, conn: sqlite3.Connection
+    through: Any, conn: sqlite3.Connection
 ) -> None:
     statements: list[str] = []
     conn.set_trace_callback(statements.append)
 
-    release(driver, conn)
-    driver.reset(conn)
+    release(through, conn)
+    through.reset(conn)
 
     assert statements == []
 
@@ -267,24 +269,24 @@ def test_reset_rolls_back_without_autocommit(path: Path) -> None:
         assert conn.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
-def test_reset_refuses_a_connection_that_was_closed(driver: Any, conn: sqlite3.Connection) -> None:
+def test_reset_refuses_a_connection_that_was_closed(through: Any, conn: sqlite3.Connection) -> None:
     conn.close()
 
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        release(driver, conn)
+        release(through, conn)
 
 
-def test_ping_reads_and_leaves_no_transaction(driver: Any, conn: sqlite3.Connection) -> None:
-    driver.ping(conn)
+def test_ping_reads_and_leaves_no_transaction(through: Any, conn: sqlite3.Connection) -> None:
+    through.ping(conn)
 
     assert not conn.in_transaction
 
 
-def test_ping_fails_on_a_closed_connection(driver: Any, conn: sqlite3.Connection) -> None:
-    driver.close(conn)
+def test_ping_fails_on_a_closed_connection(through: Any, conn: sqlite3.Connection) -> None:
+    through.close(conn)
 
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        driver.ping(conn)
+        through.ping(conn)
 
 
 def test_a_file_that_cannot_be_opened_is_not_tried_again(tmp_path: Path) -> None:
@@ -303,3 +305,108 @@ def test_a_locked_database_is_tried_again(path: Path) -> None:
             second.execute("BEGIN EXCLUSIVE")
 
     assert drivers.find(url).is_transient(caught.value)
+
+
+def test_reset_refuses_a_connection_whose_rows_are_not_all_read(
+    through: Any, conn: sqlite3.Connection
+) -> None:
+    conn.executemany("INSERT INTO t VALUES (?)", [(n,) for n in range(1000)])
+    conn.commit()
+    cursor = conn.execute("SELECT n FROM t")
+    cursor.fetchone()
+
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        through.reset(conn)
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        cursor.fetchall()
+
+
+@pytest.mark.parametrize("how", ["read", "closed", "dropped"])
+def test_reset_accepts_a_connection_whose_cursors_are_done(
+    through: Any, conn: sqlite3.Connection, how: str
+) -> None:
+    conn.executemany("INSERT INTO t VALUES (?)", [(n,) for n in range(1000)])
+    conn.commit()
+    cursor: Any = conn.execute("SELECT n FROM t")
+    cursor.fetchone()
+    done = {"read": cursor.fetchall, "closed": cursor.close, "dropped": lambda: None}[how]
+    done()
+    if how == "dropped":
+        del done, cursor
+
+    through.reset(conn)
+
+    assert conn.execute("SELECT count(*) FROM t").fetchone() == (1000,)
+
+
+def test_the_next_borrower_does_not_read_from_the_snapshot_of_a_forgotten_cursor(
+    path: Path, make_pool: MakePool
+) -> None:
+    pool = make_pool(f"sqlite:///{path}", max_size=1, session="PRAGMA journal_mode = WAL")
+    with pool.connection() as conn:
+        conn.executescript(
+            "CREATE TABLE t AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL "
+            "SELECT n + 1 FROM c LIMIT 1000) SELECT n FROM c"
+        )
+        cursor = conn.execute("SELECT n FROM t")
+        cursor.fetchone()
+    with connect(f"sqlite:///{path}") as other:
+        other.execute("DELETE FROM t")
+        other.commit()
+
+    with pool.connection() as conn:
+        assert conn.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    del cursor  # which somebody had all the time
+
+
+def test_a_new_session_restores_attributes_pragmas_and_databases(
+    through: Any, conn: sqlite3.Connection, tmp_path: Path
+) -> None:
+    through = drivers.refine(through, conn)
+    conn.execute("PRAGMA foreign_keys = 1")
+    conn.execute("PRAGMA busy_timeout = 7")
+    conn.execute("ATTACH ? AS 'ot\"her'", [str(tmp_path / "other.db")])
+    conn.execute("CREATE TEMPORARY VIEW v AS SELECT * FROM t")
+    conn.execute('CREATE TEMPORARY TABLE "w""eird" (n)')
+    conn.execute("CREATE TEMPORARY TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END")
+    conn.row_factory = sqlite3.Row
+    conn.isolation_level = None
+
+    through.reset_session(conn)
+
+    assert conn.execute("PRAGMA foreign_keys").fetchone() == (0,)
+    assert conn.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+    assert len(conn.execute("PRAGMA database_list").fetchall()) <= 2
+    assert conn.execute("SELECT count(*) FROM temp.sqlite_master").fetchone() == (0,)
+    assert getattr(conn, "isolation_level", None) == ""
+    assert file_of(conn) == str(tmp_path / "app.db")
+
+
+def test_begin_takes_the_write_lock_where_it_is_known_to_be_needed(
+    through: Any, conn: sqlite3.Connection
+) -> None:
+    through.begin(conn, read_only=False)
+    with closing(through.connect()) as other:
+        other.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(sqlite3.OperationalError, match="locked") as caught:
+            other.execute("INSERT INTO t VALUES (1)")
+
+    assert through.is_retryable(caught.value)
+
+
+@needs_autocommit
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_autocommit_is_set_where_the_connection_has_it(path: Path, *, autocommit: bool) -> None:
+    driver: Any = drivers.find(f"sqlite:///{path}?autocommit={str(not autocommit).lower()}")
+    with closing(driver.connect()) as conn:
+        driver.prepare(conn, drivers.SessionOptions(autocommit=autocommit))
+
+        assert conn.autocommit is autocommit
+
+
+def test_closing_is_the_only_death(through: Any, conn: sqlite3.Connection) -> None:
+    assert through.is_alive(conn)
+
+    conn.close()
+
+    assert not through.is_alive(conn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millpond import drivers
-from millpond.drivers import Dbapi, Driver, _registry, redact
+from millpond.drivers import AT_CONNECT, Dbapi, Driver, SessionOptions, _registry, redact
 from millpond.errors import PoolConfigError
 
 PASSWORD = "hunter2"
@@ -61,6 +62,13 @@ class Connection:
         ("postgresql://localhost/app", "psycopg"),
         ("postgres://localhost/app", "psycopg"),
         ("postgresql+psycopg://localhost/app", "psycopg"),
+        ("postgresql+psycopg2://localhost/app", "psycopg2"),
+        ("duckdb:///app.db", "duckdb"),
+        ("oracle://localhost/app", "oracledb"),
+        ("oracle+oracledb://localhost/app", "oracledb"),
+        ("odbc://app", "pyodbc"),
+        ("mssql://app", "pyodbc"),
+        ("mssql+pyodbc://app", "pyodbc"),
     ],
 )
 def test_the_scheme_of_a_url_picks_the_driver(url: str, name: str) -> None:
@@ -68,7 +76,7 @@ def test_the_scheme_of_a_url_picks_the_driver(url: str, name: str) -> None:
     assert drivers.find(url, driver=name).name == name
 
 
-@pytest.mark.parametrize("name", ["sqlite3", "psycopg"])
+@pytest.mark.parametrize("name", ["duckdb", "oracledb", "psycopg", "psycopg2", "pyodbc", "sqlite3"])
 def test_a_driver_can_be_named_for_a_callable(name: str) -> None:
     assert drivers.find(Connection, driver=name).name == name
 
@@ -111,6 +119,15 @@ def test_bad_arguments_are_refused_with_what_is_allowed(
         f"postgresql://user:{PASSWORD}@[::1/db",
         f"postgresql://host/db?unknown=1&password={PASSWORD}",
         f"postgresql://host/db?sslpassword={PASSWORD}&unknown=1",
+        f"postgresql+psycopg2://user:{PASSWORD}%zz@host/db",
+        f"duckdb://user:{PASSWORD}@host/app.db",
+        f"oracle://user:{PASSWORD}@host/db?unknown=1",
+        f"oracle://user:{PASSWORD}",
+        f"postgresql://user:{PASSWORD}",
+        f"postgresql+psycopg2://user:{PASSWORD}/db",
+        f"odbc://user:{PASSWORD}",
+        f"odbc://user:{PASSWORD}@host:1/db",
+        f"odbc://host?odbc_connect=PWD%3D{PASSWORD}",
     ],
 )
 def test_a_message_never_shows_the_password(connect: str) -> None:
@@ -130,6 +147,8 @@ def test_a_message_never_shows_the_password(connect: str) -> None:
         ("postgresql:///db?a=1&Password=hunter2&b=2", "postgresql:///db?a=1&Password=***&b=2"),
         ("postgresql:///db?sslpassword=hunter2#x", "postgresql:///db?sslpassword=***"),
         ("sqlite:////srv/app.db?mode=ro", "sqlite:////srv/app.db?mode=ro"),
+        ("odbc:///?odbc_connect=PWD%3Dhunter2", "odbc:///?odbc_connect=***"),
+        ("odbc://host?driver=x&PWD=hunter2", "odbc://host?driver=x&PWD=***"),
         ("no url", "no url"),
     ],
 )
@@ -142,6 +161,22 @@ def test_redact_hides_a_password_that_is_not_encoded(password: str) -> None:
     assert redact(f"postgresql://user:{password}@host/db") == "postgresql://user:***@host/db"
 
 
+@given(
+    st.sampled_from(["oracle", "odbc", "mssql", "postgresql+psycopg2", "duckdb", "nosql"]),
+    st.text(min_size=1),
+    st.sampled_from(["host", "host:port", "host:1/db", "host/db?unknown=1", ":99999", ""]),
+)
+def test_no_password_gets_into_a_message_or_a_repr(scheme: str, password: str, rest: str) -> None:
+    secret = f"<{password}>"  # something that no message says by chance
+    try:
+        shown = repr(drivers.find(f"{scheme}://user:{secret}@{rest}"))
+    except PoolConfigError as error:
+        shown = str(error)
+
+    assert secret not in shown
+    assert repr(secret)[1:-1] not in shown
+
+
 @pytest.mark.parametrize("url", ["postgresql://user:hunter2@host/db", "sqlite:///app.db"])
 def test_the_repr_of_a_driver_says_where_it_connects_to(url: str) -> None:
     driver = drivers.find(url)
@@ -150,24 +185,40 @@ def test_the_repr_of_a_driver_says_where_it_connects_to(url: str) -> None:
     assert PASSWORD not in repr(vars(driver))
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("duckdb", "duckdb:///app.db"),
+        ("oracledb", f"oracle://user:{PASSWORD}@host/db"),
+        ("psycopg", f"postgresql://user:{PASSWORD}@host/db"),
+        ("psycopg2", f"postgresql+psycopg2://user:{PASSWORD}@host/db"),
+        ("pyodbc", f"mssql://user:{PASSWORD}@host"),
+    ],
+)
 def test_a_driver_that_is_not_installed_is_named_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "millpond.drivers._psycopg", raising=False)
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"millpond.drivers._{name}", raising=False)
 
-    message = message_of(f"postgresql://user:{PASSWORD}@host/db")
+    message = message_of(url)
 
-    assert message.startswith("the driver psycopg cannot be imported")
-    assert message.endswith("pip install 'millpond[psycopg]'")
+    assert message.startswith(f"the driver {name} cannot be imported")
+    assert message.endswith(f"pip install 'millpond[{name}]'")
     assert PASSWORD not in message
+
+
+def test_every_driver_has_an_extra_of_its_name() -> None:
+    extras = importlib.metadata.metadata("millpond").get_all("Provides-Extra") or []
+
+    assert set(_registry.names()) <= set(extras)
 
 
 def test_a_driver_is_imported_only_when_it_is_chosen() -> None:
     script = (
         "import sys\n"
         "from millpond import drivers\n"
-        "assert not {'sqlite3', 'psycopg'} & sys.modules.keys()\n"
+        "assert not {'sqlite3', 'psycopg', 'duckdb', 'pyodbc'} & sys.modules.keys()\n"
         "drivers.find('sqlite:///app.db')\n"
         "assert 'sqlite3' in sys.modules and 'psycopg' not in sys.modules\n"
     )
@@ -192,6 +243,37 @@ def test_a_driver_of_ones_own_is_used_with_the_callable() -> None:
     assert (driver.name, driver.needs_reset, driver.reset_method) == ("own", False, None)
     assert driver.operational_error is Connection.OperationalError
     assert drivers.refine(driver, conn) is driver
+
+
+@pytest.mark.parametrize("name", sorted(AT_CONNECT))
+def test_a_callable_sees_by_itself_to_what_only_connecting_can_do(name: str) -> None:
+    options = SessionOptions(**{name: 5})  # type: ignore[arg-type]
+
+    message = message_of(Connection, options=options)
+
+    assert message == f"{name}=5: only with a URL; a callable has to see to it by itself"
+
+
+def test_what_a_callable_cannot_have_shows_at_its_first_connection() -> None:
+    options = SessionOptions(read_only=True)
+    driver = drivers.find(Connection, options=options)
+
+    with pytest.raises(
+        PoolConfigError, match=r"^read_only=True: not possible with the driver dbapi"
+    ):
+        drivers.refine(driver, driver.connect(), options=options)
+
+
+def test_a_driver_of_ones_own_says_what_it_supports() -> None:
+    class Own(Dbapi[Connection]):
+        name = "own"
+        supports = frozenset({"read_only"})
+
+    asked = SessionOptions(read_only=True)
+    drivers.find(Connection, driver=Own(Connection), options=asked)
+
+    message = message_of(Connection, driver=Own(Connection), needs={"cancel": "query_timeout=2.0"})
+    assert message == "query_timeout=2.0: not possible with the driver own"
 
 
 def test_a_callable_has_the_driver_of_pep_249_until_a_connection_is_seen() -> None:

@@ -23,6 +23,7 @@ from millpond.drivers import _postgres
 from millpond.drivers._base import C, redact
 from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._url import refuse_port
 from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
@@ -227,8 +228,12 @@ class Libpq(Dbapi[C]):
         """Roll back, DISCARD ALL, and give the connection's attributes their first values."""
         self.reset(conn)
         conn.autocommit = True
-        self.execute(conn, _postgres.RESET_SESSION)
+        self.execute(conn, self._reset_statement())
         self.restore_attributes(conn)
+
+    @staticmethod
+    def _reset_statement() -> str:
+        return _postgres.RESET_SESSION
 
     def begin(
         self,
@@ -311,12 +316,8 @@ def _checked(kind: type[Libpq[Any]], conninfo: str) -> Mapping[str, Any]:
     # An unencoded "/" in a password ends the host for libpq, and the port is half of the password.
     ports = str(parts.get("port") or "").split(",")
     if not all(port == "" or port.isdecimal() for port in ports):
-        msg = f"connect={redact(conninfo)!r}: the port must be a number; {_ENCODE}"
-        raise PoolConfigError(msg)
+        refuse_port(conninfo)
     return parts
-
-
-_ENCODE: Final = "if that is part of a password, percent-encode its special characters"
 
 
 def _explain(kind: type[Libpq[Any]], conninfo: str) -> str:

@@ -50,12 +50,13 @@ def connection_string(url: str, further: Mapping[str, object]) -> str:
 
 def joined(words: Mapping[str, object]) -> str:
     """Return keywords and values as a part of a connection string."""
-    return "".join(f"{key}={quoted(str(value))};" for key, value in words.items())
+    return "".join(f"{key}={_quoted(key, str(value))};" for key, value in words.items())
 
 
-def quoted(value: str) -> str:
-    """Return a value in braces if it needs them."""
-    return "{" + value.replace("}", "}}") + "}" if _SPECIAL.search(value) else value
+def _quoted(key: str, value: str) -> str:
+    # SQL Server's comma before the port is not a part of the value, but its syntax.
+    special = _SPECIAL.search(value.replace(",", "") if key == "SERVER" else value)
+    return "{" + value.replace("}", "}}") + "}" if special else value
 
 
 def _words(url: str, parts: Parts) -> dict[str, str]:

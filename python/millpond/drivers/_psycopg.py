@@ -5,6 +5,7 @@ What both drivers of PostgreSQL share, and how URLs, timeouts and options work, 
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
+from millpond.drivers import _postgres
 from millpond.drivers._libpq import INERROR, INTRANS, STATUS, Libpq
 from millpond.errors import PoolConfigError
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _ARGUMENTS: Final = frozenset(
     {"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"}
 )
+_numbers: Final = itertools.count(1)
 # Seconds: a cancel is a connection of its own.
 _CANCEL_TIMEOUT: Final = 5.0
 
@@ -112,6 +115,12 @@ class Psycopg(Libpq["Connection"]):
             # On a connection that has just died this fails too, and would hide the first error.
             with suppress(psycopg.Error):
                 conn.autocommit = False
+
+    @staticmethod
+    def _reset_statement() -> str:
+        # psycopg looks at what a statement has done to its prepared ones when it sees its text for
+        # the first time, so each has to be another; else it goes on to use those that are gone.
+        return f"{_postgres.RESET_SESSION} -- {next(_numbers)}"
 
     @staticmethod
     def execute(conn: Connection, statement: str) -> None:

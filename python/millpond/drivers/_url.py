@@ -61,14 +61,25 @@ def _host_and_port(url: str, netloc: str) -> tuple[str, int | None]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if port and not (port.isdecimal() and int(port) <= _LAST_PORT):
-        # Rather than showing it: without an @ it is half of a password.
-        refuse(url, "the port must be a number from 0 to 65535")
+        refuse_port(url)
     return host, int(port) if port else None
 
 
 def refuse(url: str, why: str) -> NoReturn:
     """Raise the error about a URL, which shows everything of it but passwords."""
     msg = f"connect={redact(url)!r}: {why}"
+    raise PoolConfigError(msg)
+
+
+def refuse_port(url: str) -> NoReturn:
+    """Raise the error about a port that is no number, of which nothing is shown.
+
+    It is likely to be the rest of a password, with a host before it that was meant as a user.
+    """
+    msg = (
+        f"connect='{url.partition('://')[0]}://...': the port must be a number; if that is part of "
+        "a password, percent-encode its special characters"
+    )
     raise PoolConfigError(msg)
 
 
