@@ -27,14 +27,17 @@ C = TypeVar("C")
 logger = logging.getLogger("millpond.pool")
 
 FIRST_DELAY: Final = 0.05
-LONGEST_DELAY: Final = 5.0
+# Moderate, since it is also by how much an outage may seem longer than it was; and since no more
+# than one attempt is made at a time.
+GROWTH: Final = 1.5
+LONGEST_DELAY: Final = 2.0
 JITTER: Final = 0.25
 
 SAME_AGAIN: Final = "connect: returned the same connection again"
 
 
 class Backoff:
-    """How long to wait after the last of some failures: twice as long each time, with jitter.
+    """How long to wait after the last of some failures: half as long again each time, with jitter.
 
     The jitter keeps a hundred processes from coming back to a restarted server in step. Attempts
     that were under way together fail together, and count as one.
@@ -58,7 +61,7 @@ class Backoff:
             started: When the attempt began, by `time.perf_counter()`.
         """
         if started >= self._failed_at:
-            delay = min(FIRST_DELAY * 2.0 ** min(self._failures, 10), LONGEST_DELAY)
+            delay = min(FIRST_DELAY * GROWTH ** min(self._failures, 20), LONGEST_DELAY)
             self._delay = delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
             self._failures += 1
             self._failed_at = time.perf_counter()
