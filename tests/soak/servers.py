@@ -96,9 +96,11 @@ class MySQL(Server):
     """MySQL or MariaDB."""
 
     port = 3306
-    slow = "SELECT SLEEP(30)"
     database = f"millpond_soak_{os.getpid()}"
     table = f"{database}.soak"
+    # A row that `prepare` locks. Not SLEEP(): in MariaDB all of them share one mutex, so that several
+    # KILLs wait for each other, give up after two seconds, and leave a result without an error.
+    slow = f"SELECT value FROM {table} WHERE id = -3 FOR UPDATE"
     # The server shows no application names; but each session's default database.
     options = {"session": f"USE {database}"}  # noqa: RUF012
 
@@ -112,15 +114,19 @@ class MySQL(Server):
                 self.run(f"KILL {number}")
 
     def prepare(self, rows: int) -> None:
-        values = ", ".join(f"({number}, '0')" for number in range(-2, rows))
+        values = ", ".join(f"({number}, '0')" for number in range(-3, rows))
         self.run(
             f"CREATE DATABASE {self.database}",
             f"CREATE TABLE {self.table} (id INTEGER PRIMARY KEY, value VARCHAR(100) NOT NULL) "
             "ENGINE = InnoDB",
             f"INSERT INTO {self.table} VALUES {values}",
         )
+        self._driver: Any = drivers.find(self.url)
+        self._holder = self._driver.connect()
+        self._driver.execute(self._holder, self.slow)
 
     def clean(self) -> None:
+        self._driver.close(self._holder)
         self.run(f"DROP DATABASE {self.database}")
 
 
