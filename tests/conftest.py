@@ -15,6 +15,7 @@ import pytest
 import databases
 from fakes import FakeDatabase
 from helpers import eventually, threads_of
+from pooled import FakeModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -22,16 +23,19 @@ if TYPE_CHECKING:
     import millpond
     from helpers import MakePool
     from millpond._core import ManualClock
+    from millpond.dbutils.pooled_db import PooledDB
+    from pooled import MakePooled
+    from threadlocal import MakeThreads
 
 # No test may hang the run. The stacks of all threads are printed before the process is ended: by
 # pytest-timeout, and if it never gets the GIL to do so, by a C thread that does not need it.
 SECONDS_PER_TEST = 60
 SECONDS_OF_GRACE = 15
 
-stderr = pytest.StashKey[int]()
-
-# The fixtures behind which there is a server.
+# The fixtures which are real servers.
 SERVERS = {"postgres_url", "mysql_url", "redis_url"}
+
+stderr = pytest.StashKey[int]()
 
 MARKERS = {
     "slow": "takes seconds; left out by -m 'not slow'",
@@ -69,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # The thread method: a signal would have to wait for a main thread that hangs in Rust.
         item.add_marker(pytest.mark.timeout(seconds_for(item), method="thread"))
-        if SERVERS & set(getattr(item, "fixturenames", ())):
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
 
 
@@ -133,6 +137,49 @@ def make_pool(driver: FakeDatabase) -> Iterator[MakePool]:
         eventually(lambda pool=pool: not threads_of(pool))  # type: ignore[misc]
 
 
+@pytest.fixture
+def make_threads(driver: FakeDatabase) -> Iterator[MakeThreads]:
+    """Give a factory of thread-local pools; see `MakeThreads`."""
+    import millpond  # noqa: PLC0415  servers are found without the pool
+
+    pools: list[millpond.ThreadLocalPool[Any]] = []
+
+    def make(**options: Any) -> millpond.ThreadLocalPool[Any]:
+        pool = millpond.ThreadLocalPool(driver.connect, **options)
+        pools.append(pool)
+        return pool
+
+    yield make
+
+    driver.release_all()
+    for pool in pools:
+        pool.close(timeout=0)
+    for pool in pools:
+        eventually(lambda pool=pool: not threads_of(pool.name))  # type: ignore[misc]
+
+
+@pytest.fixture
+def make_pooled(driver: FakeDatabase) -> Iterator[MakePooled]:
+    """Give a factory of DBUtils' pools; see `MakePooled`."""
+    from millpond.dbutils.pooled_db import PooledDB  # noqa: PLC0415  as above
+
+    pools: list[PooledDB] = []
+
+    def make(
+        *args: Any, kind: type[PooledDB] | None = None, threadsafety: int = 1, **options: Any
+    ) -> PooledDB:
+        pool = (kind or PooledDB)(FakeModule(driver, threadsafety), *args, **options)
+        pools.append(pool)
+        return pool
+
+    yield make
+
+    driver.release_all()
+    for pool in pools:
+        pool.close()
+        eventually(lambda pool=pool: not threads_of(pool.stats().name))  # type: ignore[misc]
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """Give the URL of a PostgreSQL server, in which tests use temporary tables only."""
@@ -142,7 +189,7 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mysql_url() -> Iterator[str]:
-    """Give the URL of a MySQL or MariaDB server, in a database that tests may fill."""
+    """Give the URL of a MySQL or MariaDB server, in which tests use tables of their own."""
     with databases.mysql() as url:
         yield url
 

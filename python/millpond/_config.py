@@ -59,6 +59,15 @@ def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
     return None if timeout is None else _seconds(name, timeout, zero=True, none="no limit")
 
 
+def check(name: str, value: object) -> Any:  # noqa: ANN401  whatever the argument is
+    """Check one argument of `PoolConfig` by itself, and return it as it is to be used.
+
+    Raises:
+        PoolConfigError: It has the wrong type or is out of range.
+    """
+    return _CHECKS[name](name, value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig:
     """The checked arguments of a pool. Durations are seconds as floats, ``None`` is no limit.
@@ -112,7 +121,7 @@ class PoolConfig:
         derived = isinstance(self.validation_timeout, _Unset)
         impatient = isinstance(self.fail_fast_after, _Unset)
         adapts = isinstance(self.connect_timeout, _Unset)
-        for name, check in _CHECKS.items():
+        for name in _CHECKS:
             object.__setattr__(self, name, check(name, getattr(self, name)))
         if self.min_size > self.max_size:
             _contradict("min_size", self.min_size, "max_size", self.max_size)

@@ -7,7 +7,7 @@ docstring. stubtest compares the signatures, and `tests/test_public_api.py` thes
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, Self, final, overload
+from typing import Any, ClassVar, Final, Generic, Literal, Self, final, overload
 
 from typing_extensions import TypeVar, disjoint_base
 
@@ -16,14 +16,22 @@ __all__ = [
     "Alarm",
     "CoreCursor",
     "CorePool",
+    "CorePooledDB",
     "CoreSteady",
+    "CoreThreadLocalPool",
+    "Histogram",
     "Job",
     "Lease",
     "ManualClock",
+    "Place",
+    "PooledDedicatedDBConnection",
+    "PooledSharedDBConnection",
+    "Seat",
+    "ThreadLease",
     "Ticket",
+    "Watch",
     "exited",
     "fork_generation",
-    "forked",
     "leak",
 ]
 
@@ -242,6 +250,127 @@ class Lease(Generic[_C_co]):
             PoolError: The lease is not entered, or the connection was released inside the block.
         """
 
+@disjoint_base
+class CoreThreadLocalPool(Generic[_C]):
+    """The engine of one thread-local pool; `millpond.ThreadLocalPool` extends it."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> CoreThreadLocalPool[_C]: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def acquire(self, *, timeout: float | None = None) -> _C:
+        """Enter a block in the thread's connection, which is acquired if the thread has none.
+
+        Each `acquire` needs a `release` in the same thread. Those inside of another enter the same
+        connection, and its transaction, once more.
+
+        Args:
+            timeout: Seconds to wait for a connection, should the thread have none. ``None``, the
+                default, means the pool's ``acquire_timeout``; 0 does not wait; ``math.inf`` has no
+                limit.
+
+        Returns:
+            The driver's own connection object, in each thread another one.
+
+        Raises:
+            PoolTimeout: No other thread ended or let its connection go in time, or none could be
+                opened. ``__cause__`` is the driver's last error, if the pool could not connect.
+            PoolExhausted: ``max_waiting`` threads are waiting already.
+            PoolClosed: The pool was closed, before or during the wait.
+            PoolConfigError: The timeout is not a number of seconds.
+            Exception: What ``on_acquire`` raised, or what connecting or ``configure`` raised when
+                another attempt would not help.
+        """
+
+    def release(self, connection: _C, /) -> None:
+        """Leave the block that the last `acquire` entered.
+
+        With the outermost block, ``on_release`` and the reset run right here, and the thread keeps
+        the connection. If one of them fails the connection is closed instead, which is logged and
+        no error of the caller, and the next block gets a new one.
+
+        Args:
+            connection: What `acquire` returned, in the same thread.
+
+        Raises:
+            PoolError: It was released already, or it is another thread's.
+        """
+
+    def connection(self, *, timeout: float | None = None) -> ThreadLease[_C]:
+        """Lend the thread its connection for the time of a ``with`` block.
+
+        A block inside of another, however far away in the code, gets the same connection, and is
+        part of the same transaction: only when the outermost block ends is the connection reset.
+
+        Args:
+            timeout: Seconds to wait for a connection when the block begins, should the thread have
+                none. ``None``, the default, means the pool's ``acquire_timeout``; 0 does not wait;
+                ``math.inf`` has no limit.
+
+        Returns:
+            A context manager, which may be used again, also while it is in use.
+
+        Raises:
+            PoolConfigError: The timeout is not a number of seconds.
+        """
+
+    def release_thread(self) -> None:
+        """Let the calling thread's connection go before the thread ends.
+
+        It is closed, at once or when the blocks that are open have ended, and its place is free for
+        another thread. The next block of this thread gets a new connection. A thread that has none
+        may ask as well. Use it for a connection that should not be used again, too.
+        """
+
+    # What `ThreadLocalPool` builds on.
+    def _start(self, pool: CorePool[_C], seats: object) -> None: ...
+
+@final
+class ThreadLease(Generic[_C_co]):
+    """What `connection()` returns: the thread's connection for the time of a ``with`` block."""
+
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def __enter__(self) -> _C_co:
+        """Enter the block.
+
+        Returns:
+            The driver's own connection object.
+
+        Raises:
+            PoolTimeout: The thread has no connection, and there was none for it in time.
+            PoolExhausted: ``max_waiting`` threads are waiting already.
+            PoolClosed: The pool was closed, before or during the wait.
+        """
+
+    def __exit__(self, /, *args: object) -> None:
+        """Leave the block.
+
+        Raises:
+            PoolError: The thread has not entered a block.
+        """
+
+@final
+class Seat(Generic[_C_co]):
+    """What one thread has of a ``ThreadLocalPool``.
+
+    It is referred to by a ``threading.local`` alone: when the thread ends, so does the seat, and
+    the connection is closed.
+    """
+
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def reclaim(self) -> _C_co | None:
+        """Take the thread's own connection again; ``None`` when it is not there or not ready."""
+
+    def take(self, ticket: Ticket) -> _C_co | None:
+        """Take the connection that a ticket was granted, to keep; ``None`` while it has to wait on.
+
+        Raises:
+            PoolClosed: The pool was closed.
+            Exception: What connecting raised.
+        """
+
+    @property
+    def proving(self) -> bool:
+        """Whether the thread's connection is being validated right now."""
+
 @final
 class Job:
     """The right and the duty to open, check or close one connection, for a worker thread.
@@ -347,6 +476,165 @@ class ManualClock:
 
     def now(self) -> float:
         """Return the time in seconds, of no particular origin."""
+
+@disjoint_base
+class CorePooledDB:
+    """The base class of `millpond.dbutils.pooled_db.PooledDB`.
+
+    Who has a permit may take a connection out of `_idle_cache`, or open one. The subclass has what
+    waits (`_await_permit`), opens (`steady_connection`), shares (`_share`, `_waking`) and wakes
+    (`_tell_watchers`).
+    """
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self: ...
+    def connection(self, shareable: bool = True) -> Any:  # noqa: ANN401  one of the proxies
+        """Lend a connection, waiting for one if the pool is at its limit and may block.
+
+        Callers are served in the order in which they asked. May be called from any thread; while it
+        waits, others run. Ctrl-C ends the wait, and nothing is lost.
+
+        Args:
+            shareable: Whether others may use the connection as well, if the pool shares
+                connections.
+
+        Raises:
+            TooManyConnectionsError: The pool is at its limit, and does not block.
+            NotSupportedError: The driver's connections may not be used by several threads.
+            Exception: What connecting raised.
+        """
+
+    def dedicated_connection(self) -> Any:  # noqa: ANN401  a proxy
+        """Lend a connection that nobody else uses meanwhile.
+
+        Raises:
+            Exception: As `connection`.
+        """
+
+    def cache(self, con: Any) -> None:  # noqa: ANN401  any steady connection
+        """Take a connection back: what a proxy does when it is closed.
+
+        It is reset and becomes idle, or is closed when `_maxcached` connections are idle. Then its
+        permit goes to the next caller.
+
+        Args:
+            con: The steady connection.
+
+        Raises:
+            Exception: What resetting or closing raised; the permit is still in use.
+        """
+
+    _idle_cache: Any
+    _maxconnections: Any
+    _maxcached: Any
+    _maxshared: Any
+    _reset: Any
+    _upkeep: Any
+    @property
+    def _connections(self) -> int: ...
+    @_connections.setter
+    def _connections(self, connections: float) -> None: ...
+    def _try_permit(self) -> Place | None: ...
+    def _join(self, callback: Callable[[], object]) -> Place: ...
+    def _force_permit(self) -> None: ...
+    def _release_permit(self) -> None: ...
+    def _refuse(self) -> None: ...
+    def _watch(self) -> Watch: ...
+    def _obtain(self) -> Any: ...  # noqa: ANN401  a steady connection
+    def _find_or_open(self) -> Any: ...  # noqa: ANN401  likewise
+    def _keep(self, con: Any) -> None: ...  # noqa: ANN401  likewise
+    def _tally(self) -> dict[str, int]: ...
+    def _new_line(self) -> None: ...
+
+class _Proxy:
+    """What both proxies have: reads go to the steady connection, writes stay on the proxy."""
+
+    version: ClassVar[str]
+    _con: Any
+    _pool: Any
+    # The steady connection's.
+    begin: Callable[..., None]
+    cancel: Callable[..., None]
+    commit: Callable[[], None]
+    cursor: Callable[..., Any]
+    dbapi: Callable[[], Any]
+    dbapi_connection: Any
+    ping: Callable[..., Any]
+    rollback: Callable[[], None]
+    threadsafety: Callable[[], Any]
+
+    def close(self) -> None:
+        """Give the connection back to the pool; again, do nothing.
+
+        Raises:
+            Exception: What resetting raised; the connection is still to be given back.
+        """
+
+    def __enter__(self) -> Self:
+        """Return the proxy."""
+
+    def __exit__(self, /, *exc: object) -> None:
+        """Close the proxy."""
+
+    def __getattr__(self, name: str, /) -> Any:  # noqa: ANN401  any attribute
+        """Return an attribute of the steady connection.
+
+        Raises:
+            InvalidConnectionError: The proxy was closed.
+            AttributeError: The steady connection has none of that name.
+        """
+
+    def __del__(self, /) -> None:
+        """Give the connection back to the pool."""
+
+@disjoint_base
+class PooledDedicatedDBConnection(_Proxy):
+    """A proxy for a connection that nobody else uses meanwhile."""
+
+    def __init__(self, pool: Any, con: Any) -> None: ...  # noqa: ANN401  a pool and a connection
+
+@disjoint_base
+class PooledSharedDBConnection(_Proxy):
+    """A proxy for a connection that others may use, too."""
+
+    _shared_con: Any
+    def __init__(self, pool: Any, con: Any) -> None: ...  # noqa: ANN401  a pool, and what is shared
+
+@final
+class Place:
+    """A place in the line of those who wait for a permit, or a permit.
+
+    Dropped, it gives back what it is.
+    """
+
+    @property
+    def granted(self) -> bool:
+        """Whether this is a permit by now."""
+
+    def take(self) -> bool:
+        """Take the permit out of the place, for the caller to give back.
+
+        False when there is none yet.
+        """
+
+    def leave(self) -> None:
+        """Leave the line, or give the permit back."""
+
+@final
+class Watch:
+    """Counts those who wait for a permit by means of a lock of Python's.
+
+    As long as there are any, each release tells them.
+    """
+
+    def begin(self) -> None:
+        """Have each release tell, from now on."""
+
+    def end(self) -> None:
+        """End what one `begin` began.
+
+        Raises:
+            RuntimeError: Nobody watches.
+        """
 
 @disjoint_base
 class CoreSteady:
@@ -463,6 +751,21 @@ class CoreCursor:
     def _clearsizes(self) -> None: ...
     def _get_tough_method(self, name: str, /) -> Callable[..., Any]: ...
 
+@final
+class Histogram:
+    """The distribution of a duration. Any thread may add to it."""
+
+    def __new__(cls) -> Histogram: ...
+    def record(self, seconds: float) -> None:
+        """Add a duration in seconds; what is no duration counts as 0."""
+
+    @property
+    def count(self) -> int:
+        """How many durations were added."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the arguments of `TimeStats`."""
+
 def exited() -> None:
     """Note that the exit handlers ran: from now on no pool calls into Python."""
 
@@ -475,9 +778,6 @@ def fork_generation() -> int:
     What belongs to an ancestor (an open connection) must not be closed here: closing says farewell
     on a socket that the ancestor is still using.
     """
-
-def forked() -> None:
-    """Note that this process is the child of a fork."""
 
 @final
 class Alarm:

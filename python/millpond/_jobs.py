@@ -173,6 +173,7 @@ def _check(pool: Callbacks[Any], job: Job) -> None:
         why,
         extra=_extra(pool, "validation_failed"),
     )
+    pool._changed()
 
 
 def _is_alive(pool: Callbacks[Any], job: Job) -> bool:

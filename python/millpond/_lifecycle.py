@@ -7,10 +7,10 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from millpond import _messages
-from millpond._core import exited, forked
+from millpond._core import exited
 from millpond._timer import TIMER
 
 if TYPE_CHECKING:
@@ -45,14 +45,36 @@ def _all() -> Iterator[Pool[Any]]:
             yield pool
 
 
+class Heir(Protocol):
+    """What has to begin anew in the child of a fork."""
+
+    def _begin_in_child(self) -> None: ...
+
+
+_heirs: dict[int, weakref.ref[Heir]] = {}
+
+
+def inherit(heir: Heir) -> None:
+    """Note an object that has to begin anew in the child of a fork, as long as it lives."""
+    key = id(heir)
+
+    def gone(_: weakref.ref[Heir]) -> None:
+        _heirs.pop(key, None)
+
+    _heirs[key] = weakref.ref(heir, gone)
+
+
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  a thread that does not exist here may have held it
-    forked()  # first: whatever is finalized from here on has to know whose it is
     _lock = threading.RLock()
     TIMER.after_fork()
     _messages.after_fork()
     for pool in _all():
         pool._begin_in_child()  # noqa: SLF001
+    for reference in list(_heirs.values()):
+        heir = reference()
+        if heir is not None:
+            heir._begin_in_child()  # noqa: SLF001
 
 
 def _at_exit() -> None:

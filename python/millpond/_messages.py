@@ -17,8 +17,17 @@ MAX_HOLDERS: Final = 5
 _collecting = threading.RLock()
 
 
-def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> str:
-    """Explain a timeout: who holds the connections, since when and from where."""
+def timed_out(
+    stats: PoolStats, waited: float, error: BaseException | None, limit: str = "max_size"
+) -> str:
+    """Explain a timeout: who holds the connections, since when and from where.
+
+    Args:
+        stats: The pool as it is.
+        waited: Seconds.
+        error: Why the last attempt to connect failed, if it did.
+        limit: What the pool calls its size.
+    """
     said = (
         f"couldn't acquire a connection from pool {stats.name!r} in {waited:.3g} s: "
         f"{stats.in_use} of {stats.max_size} in use, {stats.idle} idle, "
@@ -26,12 +35,14 @@ def timed_out(stats: PoolStats, waited: float, error: BaseException | None) -> s
     )
     held = [connection for connection in stats.connections if connection.held is not None]
     held.sort(key=lambda connection: -(connection.held or 0.0))
+    kept = [connection for connection in stats.connections if is_kept(connection)]
+    held += kept
     lines = [said, *map(holder, held[:MAX_HOLDERS])]
     if len(held) > MAX_HOLDERS:
         lines.append(f"  and {len(held) - MAX_HOLDERS} more")
     if error is not None:
         lines.append(f"  the last attempt to connect failed: {one_line(error)}")
-    lines.append(f"  {_advice(stats, held, error)}")
+    lines.append(f"  {_advice(stats, held, kept, error, limit)}")
     return "\n".join(lines)
 
 
@@ -48,8 +59,15 @@ def down(stats: PoolStats, error: BaseException | None) -> str:
     return "\n".join(lines)
 
 
+def is_kept(connection: ConnectionStats) -> bool:
+    """Tell whether a connection belongs to a thread that does not use it at the moment."""
+    return connection.held is None and connection.holder is not None
+
+
 def holder(connection: ConnectionStats) -> str:
     """Say who holds a connection."""
+    if is_kept(connection):
+        return _keeper(connection)
     said = f"  connection {connection.slot} held for at least {connection.held or 0.0:.3g} s"
     ident = connection.holder
     if ident is None:
@@ -62,6 +80,12 @@ def holder(connection: ConnectionStats) -> str:
     if ident == threading.get_ident() or frame is None:
         return said
     return f"{said}, now at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _keeper(connection: ConnectionStats) -> str:
+    name = thread_name(connection.holder or 0)
+    said = f"  connection {connection.slot} kept by {name}"
+    return said if connection.idle is None else f"{said}, idle for {connection.idle:.3g} s"
 
 
 def _frames() -> dict[int, FrameType]:
@@ -108,15 +132,19 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _advice(stats: PoolStats, held: list[Any], error: BaseException | None) -> str:
+def _advice(
+    stats: PoolStats, held: list[Any], kept: list[Any], error: BaseException | None, limit: str
+) -> str:
     if error is not None:
         return "check that the database accepts connections"
+    if kept and stats.size >= stats.max_size:
+        return f"raise {limit} to the number of threads, end threads or use release_thread()"
     if stats.in_use < stats.max_size:
         return "connecting is slow: check the database, or keep more open with min_size"
     own = threading.get_ident()
     if held and all(connection.holder == own for connection in held):
-        return "this thread waits for itself: release a connection first, or raise max_size"
-    return "release connections sooner, or raise max_size or acquire_timeout"
+        return f"this thread waits for itself: release a connection first, or raise {limit}"
+    return f"release connections sooner, or raise {limit} or acquire_timeout"
 
 
 FAILURES: Final = {
@@ -136,6 +164,10 @@ FAILURES: Final = {
     "foreign": (
         "{detail} is no connection of pool {name!r}, or one that was released and closed already: "
         "release a connection to the pool that it was acquired from"
+    ),
+    "of_another": (
+        "{detail} is no connection that this thread has in pool {name!r}: release it in the thread "
+        "that acquired it"
     ),
     "in_hook": (
         "acquire() in a hook of pool {name!r}, which has no idle connection: it could wait for "

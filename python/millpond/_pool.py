@@ -331,10 +331,13 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         """Show the pool's name, and how full it is."""
         if not hasattr(self, "_workers"):
             return f"<{type(self).__name__}, not started>"
+        return self._describe(type(self).__name__)
+
+    def _describe(self, kind: str) -> str:
         size, used, waiting = self._counts()
         state = "closed" if self.closed else "suspended" if self.suspended else "open"
         return (
-            f"<{type(self).__name__} {self.name!r} {state}: {used} in use, {size - used} idle, "
+            f"<{kind} {self.name!r} {state}: {used} in use, {size - used} idle, "
             f"at most {self.max_size}, {waiting} waiting>"
         )
 

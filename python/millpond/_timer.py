@@ -13,6 +13,8 @@ import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol
 
+from millpond._threads import start
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -57,11 +59,8 @@ class Timer:
                     target=self._run, name="millpond-timer", daemon=True
                 )
                 thread = self._thread
-        if starts:
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is shutting down
-                self._thread = None
+        if starts and not start(thread):
+            self._thread = None
         self._calls.put(None)
 
     def forget(self, pool: Timed) -> None:

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from millpond._core import leak
+from millpond._threads import start
 
 Task: TypeAlias = Callable[[], object]
 
@@ -95,13 +96,11 @@ class Workers:
             name = f"millpond-{self._name}-worker-{self._started}"
             thread = threading.Thread(target=self._run, name=name, daemon=True)
             self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads to be had, or the interpreter is shutting down
-            with self._lock:
-                self._threads.discard(thread)
-                return bool(self._threads)
-        return True
+        if start(thread):
+            return True
+        with self._lock:
+            self._threads.discard(thread)
+            return bool(self._threads)
 
     def _run(self) -> None:
         while (task := self._next()) is not None:

@@ -29,6 +29,16 @@ def pool_at(url: str, **options: Any) -> millpond.Pool[psycopg.Connection[Any]]:
     return millpond.Pool(url, connect_kwargs={"application_name": NAME}, **options)
 
 
+def lost(pool: millpond.Pool[Any]) -> int:
+    """Count the connections that were closed since the server was gone.
+
+    What the server says before it hangs up makes a connection doubtful, and a validation finds it
+    invalid; without those words, or after the end of the process, it is dead at a look.
+    """
+    closed = pool.stats().closed
+    return closed["dead"] + closed["invalid"]
+
+
 @pytest.mark.parametrize("size", [8, 32, 128])
 def test_the_next_request_succeeds_when_every_idle_backend_was_terminated(
     server: PrivatePostgres, size: int
@@ -43,7 +53,7 @@ def test_the_next_request_succeeds_when_every_idle_backend_was_terminated(
             conn.execute("SELECT 1")
 
         assert time.perf_counter() - began < SOON
-        eventually(lambda: pool.stats().closed["dead"] == size)
+        eventually(lambda: lost(pool) == size)
         assert pool.stats().opened == size + 1
 
 
@@ -67,7 +77,7 @@ def test_sixteen_threads_after_a_restart_see_no_error(server: PrivatePostgres) -
         assert max(times) < 2 * SOON
         assert max(connecting) <= 4
         stats = pool.stats()
-        assert (stats.closed["dead"], stats.gave_up, stats.open_failed) == (16, 0, 0)
+        assert (lost(pool), stats.gave_up, stats.open_failed) == (16, 0, 0)
         assert stats.opened <= 16 + 16
 
 

@@ -55,6 +55,15 @@ def a_timeout_is_given_by_its_name(pool: millpond.Pool[sqlite3.Connection]) -> N
     millpond.Pool(connect, 4)  # type: ignore[call-arg]
 
 
+def a_validation_is_a_statement_or_takes_the_connection() -> None:
+    millpond.Pool(connect, validate="SELECT 1", validation_interval=0)
+    millpond.Pool(connect, validate=sqlite3.Connection.rollback, max_latency=0.5)
+    millpond.Pool(connect, max_connecting=None, fail_fast_after=None)
+
+    millpond.Pool(connect, validate=True)  # type: ignore[arg-type]
+    millpond.Pool(connect, max_connecting="4")  # type: ignore[arg-type]
+
+
 def hooks_take_the_connection() -> None:
     def configure(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
@@ -75,6 +84,29 @@ def a_preset_is_passed_as_keywords() -> None:
         millpond.Pool[sqlite3.Connection],
     )
     assert_type(presets.AGGRESSIVE["idle_timeout"], float)
+
+
+def a_thread_has_the_drivers_own_connection() -> None:
+    pool = millpond.ThreadLocalPool(connect, max_size=4)
+
+    assert_type(pool, millpond.ThreadLocalPool[sqlite3.Connection])
+    assert_type(pool.acquire(timeout=0.5), sqlite3.Connection)
+    pool.release(pool.acquire())
+    with pool as opened, opened.connection() as connection, pool.connection(timeout=1) as same:
+        assert_type(connection, sqlite3.Connection)
+        assert_type(same, sqlite3.Connection)
+    assert_type(pool.stats(), millpond.PoolStats)
+    pool.release_thread()
+    pool.release("a string")  # type: ignore[arg-type]
+    pool.suspend()  # type: ignore[attr-defined]
+
+
+def a_thread_local_pool_takes_what_a_pool_takes() -> None:
+    assert_type(millpond.ThreadLocalPool("sqlite:///app.db"), millpond.ThreadLocalPool[Any])
+    assert_type(
+        millpond.ThreadLocalPool(connect, **presets.RECOMMENDED),
+        millpond.ThreadLocalPool[sqlite3.Connection],
+    )
 
 
 def statistics_are_plain_values(pool: millpond.Pool[sqlite3.Connection]) -> None:

@@ -6,6 +6,7 @@ itself when a connection comes back is left as it is.
 """
 
 import importlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -74,7 +75,10 @@ class Peer:
 def _open_millpond(database: Database, size: int, timeout: float, **options: object) -> Handle:
     options = {"max_size": size, "acquire_timeout": timeout, **options}
     make: Callable[..., millpond.Pool[Any]] = millpond.Pool
-    pool = make(database.url or database.connect, **options)
+    with warnings.catch_warnings():
+        # A pool with more threads than connections is the point of the exercise, and all wait long.
+        warnings.simplefilter("ignore", millpond.PoolConfigWarning)
+        pool = make(database.url or database.connect, **options)
     return Handle(pool, pool.acquire, pool.release, pool.connection, pool.close)
 
 

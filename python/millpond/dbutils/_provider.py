@@ -7,6 +7,7 @@ Some of them tell everything, some nothing; then a connection is asked, once the
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -73,17 +74,35 @@ def threadsafety_of(*sources: Any) -> Any:
     return None
 
 
+def threadsafety_assumed_of(creator: Any) -> Any:
+    """Return the level of thread safety to count on before there is a connection.
+
+    A driver that states none has none. A function may be anything, and is trusted with level 1.
+    """
+    sources: tuple[Any, ...] = (creator, getattr(creator, "dbapi", None))
+    for source in sources:
+        with suppress(AttributeError):
+            return source.threadsafety
+    return 0 if callable(getattr(creator, "connect", None)) else 1
+
+
 def failures_of(*sources: Any) -> tuple[type[Exception], ...]:
     """Return the errors of the first source that has them all.
 
     Raises:
         AttributeError: None has.
     """
-    missing: AttributeError | None = None
-    for source in sources:
-        try:
-            return tuple(getattr(source, name) for name in FAILURES)
-        except AttributeError as error:
-            missing = error
-    message = "Could not determine failure exceptions (please set failures or creator.dbapi)."
-    raise AttributeError(message) from missing
+    *others, last = sources
+    for source in others:
+        with suppress(AttributeError):
+            return _failures_of(source)
+    # An error that is kept in a variable would be a cycle with this frame, and keep the connection.
+    try:
+        return _failures_of(last)
+    except AttributeError as error:
+        message = "Could not determine failure exceptions (please set failures or creator.dbapi)."
+        raise AttributeError(message) from error
+
+
+def _failures_of(source: Any) -> tuple[type[Exception], ...]:
+    return tuple(getattr(source, name) for name in FAILURES)

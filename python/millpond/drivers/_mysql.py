@@ -17,8 +17,6 @@ was meant and the return of `cancel` is, so nobody may get the connection before
 from __future__ import annotations
 
 import math
-import os
-import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
@@ -28,6 +26,7 @@ from millpond.drivers._base import redact
 from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._mysql_url import arguments_of
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._sockets import is_readable, set_keepalive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +39,14 @@ CANCEL_TIMEOUT: Final = 2
 _CANCEL_PATIENCE: Final = 1.0
 
 _WHERE: Final = "SELECT CONCAT(@@hostname, ':', @@port, ':', @@server_id)"
-_FRESH: Final = "SELECT DATABASE(), @@autocommit, @@character_set_client, @@collation_connection"
+_FRESH: Final = (
+    "SELECT DATABASE(), @@autocommit, @@character_set_client, @@collation_connection, "
+    "@@GLOBAL.read_only"
+)
+
+
+# The options that are arguments of every driver, or that only some drivers have.
+_CARRIED: Final = frozenset({"application_name", "autocommit", "socket_timeout"})
 
 
 class _Identity(NamedTuple):
@@ -71,7 +77,6 @@ class MySQL(Dbapi[Any]):
             "keepalive",
             "read_only",
             "reset_session",
-            "savepoint",
             "session",
             "socket_timeout",
             "statement_timeout",
@@ -94,6 +99,7 @@ class MySQL(Dbapi[Any]):
         self._change_user: Callable[[Any], object] | None = None
         self._again: Callable[[], tuple[str, ...]] = tuple
         self._fresh_session: Fresh | None = None
+        self._was_primary = False
 
         def connect_and_note() -> Any:  # noqa: ANN401
             conn = connect()
@@ -155,7 +161,7 @@ class MySQL(Dbapi[Any]):
         made._change_user = lambda conn: conn.change_user(
             arguments.get("user", ""), arguments.get("password", ""), arguments.get("database", "")
         )
-        made.carried = frozenset({"application_name", "autocommit", "socket_timeout"})
+        made.carried = _CARRIED & options.given().keys()
         return made
 
     @classmethod
@@ -173,13 +179,25 @@ class MySQL(Dbapi[Any]):
         """Look at a new session, so that another can be brought back to the same."""
         if identity_of(conn) is None:
             self._note(conn)
-        database, autocommit, charset, collation = self.row(conn, _FRESH)
-        self._fresh_session = Fresh(database, bool(autocommit), charset, collation)
+        told = self._ask(conn, _FRESH)
+        if told is not None:
+            database, autocommit, charset, collation, read_only = told
+            self._was_primary = str(read_only).upper() in {"0", "OFF"}
+            self._fresh_session = Fresh(database, bool(autocommit), charset, collation)
         return super().adopt(conn)
 
     def _note(self, conn: Any) -> None:  # noqa: ANN401
-        (server,) = self.row(conn, _WHERE)
-        conn.millpond_identity = _Identity(self.thread_id(conn), server)
+        told = self._ask(conn, _WHERE)
+        conn.millpond_identity = _Identity(self.thread_id(conn), told[0] if told else "")
+
+    def _ask(self, conn: Any, query: str) -> tuple[Any, ...] | None:  # noqa: ANN401
+        """Ask the server about itself. ``None``: it is a proxy, or another kind of server."""
+        try:
+            return self.row(conn, query)
+        except self.driver_errors as error:
+            if self.is_disconnect(error):
+                raise
+            return None
 
     @classmethod
     def row(cls, conn: Any, query: str) -> tuple[Any, ...]:  # noqa: ANN401
@@ -190,7 +208,8 @@ class MySQL(Dbapi[Any]):
             row, *_ = cursor.fetchall()
         finally:
             cursor.close()
-        return tuple(row)
+        # With `use_unicode=False` they are bytes.
+        return tuple(one.decode() if isinstance(one, (bytes, bytearray)) else one for one in row)
 
     @classmethod
     def execute(cls, conn: Any, statement: str) -> None:  # noqa: ANN401
@@ -239,21 +258,35 @@ class MySQL(Dbapi[Any]):
             said.append("READ ONLY" if options.read_only else "READ WRITE")
         return [f"SET SESSION TRANSACTION {', '.join(said)}"] if said else []
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: Any,  # noqa: ANN401
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
     ) -> None:
         """Begin a transaction."""
-        cls.check_begin(isolation=isolation, read_only=read_only)
+        self.check_begin(isolation=isolation, read_only=read_only)
         if isolation is not None:
             # For the next transaction only.
-            cls.execute(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation.upper()}")
+            self.execute(conn, f"SET TRANSACTION ISOLATION LEVEL {isolation.upper()}")
         mode = {None: "", True: " READ ONLY", False: " READ WRITE"}[read_only]
-        cls.execute(conn, f"START TRANSACTION{mode}")
+        self.execute(conn, f"START TRANSACTION{mode}")
+
+    def ping(self, conn: Any) -> None:  # noqa: ANN401
+        """Send COM_PING, and never connect again.
+
+        Raises:
+            OperationalError: There is something to read already. The server says nothing unasked
+                but its farewell, so it is that, or the answer to another question.
+        """
+        if is_readable(self.fileno(conn)):
+            msg = "the connection cannot be used: there is an answer that nobody waits for"
+            raise self._failure(msg)
+        self._ping(conn)
+
+    def _ping(self, conn: Any) -> None:  # noqa: ANN401
+        conn.ping()
 
     def reset_session(self, conn: Any) -> None:  # noqa: ANN401
         """Have the server forget the session, and make it again what it was when it was new.
@@ -303,7 +336,7 @@ class MySQL(Dbapi[Any]):
         while True:
             other = self._beside()
             try:
-                if not server or self.row(other, _WHERE) == (server,):
+                if not server or self._ask(other, _WHERE) == (server,):
                     return other
             except BaseException:
                 self.close(other)
@@ -329,9 +362,13 @@ class MySQL(Dbapi[Any]):
     def is_disconnect(cls, error: BaseException) -> bool:
         """Ask the error for its number."""
         code = cls.code(error)
-        return isinstance(error, ConnectionError) or (
-            code is not None and errors.is_gone(code, str(error))
-        )
+        return isinstance(error, ConnectionError) or (code is not None and errors.is_gone(code))
+
+    def is_demoted(self, conn: Any, error: BaseException) -> bool:  # noqa: ANN401
+        """Say yes to a write that the server refuses, if it took writes when the pool began."""
+        del conn
+        code = self.code(error)
+        return self._was_primary and code is not None and errors.is_read_only(code, str(error))
 
     @classmethod
     def is_cancelled(cls, error: BaseException) -> bool:
@@ -353,23 +390,6 @@ def identity_of(conn: Any) -> _Identity | None:  # noqa: ANN401
     """Return what was noted about a connection."""
     found: _Identity | None = getattr(conn, "millpond_identity", None)
     return found
-
-
-def whole(seconds: float) -> int:
-    """Round seconds up, for a driver that counts in whole ones and takes 0 for no limit."""
-    return max(1, math.ceil(seconds))
-
-
-def set_keepalive(fileno: int, value: float | bool) -> None:  # noqa: FBT001  as the option is
-    """Set TCP's keepalive on a socket that a driver has opened."""
-    # A duplicate is the same socket to the kernel, and can be closed.
-    with socket.socket(fileno=os.dup(fileno)) as sock:
-        if sock.family not in {socket.AF_INET, socket.AF_INET6}:
-            return
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(value is not False))
-        idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
-        if idle is not None and not isinstance(value, bool):
-            sock.setsockopt(socket.IPPROTO_TCP, idle, whole(value))
 
 
 def _statements_again(arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,13 +7,11 @@ from typing import Final
 # The server says farewell: shutdown (1053), aborted (1080, 1152), network trouble (1158 to 1161),
 # killed (1927), idle for too long (4031). From 2000 on, the client has lost it.
 _GONE: Final = frozenset(
-    {1053, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 4031}
-    | {2006, 2013, 2014, 2027, 2045, 2048, 2055}
+    {1053, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 4031} | {2006, 2013, 2027, 2045, 2048, 2055}
 )
 
-# A server that was the primary, and is not any more, would refuse whatever is written for ever;
-# connecting again finds the new one. 1290 stands for other options of the server as well.
-_DEMOTED: Final = 1836
+# 1290 stands for other options of the server as well.
+_READ_ONLY: Final = 1836
 _FORBIDDEN_BY_OPTION: Final = 1290
 
 # KILL QUERY, also while sorting; max_statement_time (MariaDB); max_execution_time (MySQL).
@@ -33,11 +31,16 @@ NO_SUCH_THREAD: Final = 1094
 OUT_OF_SYNC: Final = 2014
 
 
-def is_gone(code: int, message: str) -> bool:
-    """Say whether the connection is gone, or leads to the wrong server."""
+def is_gone(code: int) -> bool:
+    """Say whether the connection is gone."""
+    return code in _GONE
+
+
+def is_read_only(code: int, message: str) -> bool:
+    """Say whether the server as a whole takes no writes."""
     if code == _FORBIDDEN_BY_OPTION:
         return "read-only" in message or "read_only" in message
-    return code in _GONE or code == _DEMOTED
+    return code == _READ_ONLY
 
 
 def is_cancelled(code: int) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Converters = Mapping[str, Callable[[str], object]]
 
 _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
-_ENCODE: Final = "special characters in the password must be percent-encoded"
+ENCODE: Final = "behind the ? an @ must be percent-encoded, as must a ? in a password"
 
 
 def flag(text: str) -> bool:
@@ -50,10 +50,10 @@ def arguments_of(
     for name in connect_kwargs:
         if name not in known:
             refuse_unknown("connect_kwargs", name, driver, known)
-    # A password with a ? in it: what follows would be shown as the name of a parameter.
+    # It may be a password with a ? in it: what follows would be shown as the name of a parameter.
     address, _, query = url.partition("://")[2].partition("?")
-    if "@" in query and "@" not in address:
-        refuse(url, _ENCODE)
+    if "@" in query:
+        refuse(url, ENCODE)
     parts = split(url)
     if parts.name and "/" in parts.name and "%2f" not in address.lower():
         refuse(url, "the path must be the name of one database")

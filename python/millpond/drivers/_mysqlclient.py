@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import MySQLdb  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import MySQLdb.cursors  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-from millpond.drivers._mysql import Fresh, MySQL, whole
+from millpond.drivers._mysql import Fresh, MySQL
 from millpond.drivers._mysql_errors import OUT_OF_SYNC
 from millpond.drivers._mysql_url import flag
+from millpond.drivers._sockets import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,9 +140,8 @@ class MySQLClient(MySQL):
                 raise
             conn.rollback()
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: Any,  # noqa: ANN401
         *,
         isolation: str | None = None,
@@ -151,10 +151,11 @@ class MySQLClient(MySQL):
         if conn.get_autocommit() or isolation is not None or read_only is not None:
             super().begin(conn, isolation=isolation, read_only=read_only)
 
-    @classmethod
-    def ping(cls, conn: Any) -> None:  # noqa: ANN401
-        """Send COM_PING. The client library connects again only if told to, which it is not."""
-        conn.ping()
+    @staticmethod
+    def close(conn: Any) -> None:  # noqa: ANN401
+        """Close the connection, unless it is closed: mysqlclient would complain."""
+        if conn.open:
+            conn.close()
 
     def _forget_session(self, conn: Any) -> None:  # noqa: ANN401
         _refuse_closed(conn)

@@ -4,22 +4,28 @@ It comes in two kinds. The C extension, which it takes where it can be loaded, d
 see its socket: a connection that has died is found by asking the server, and ``keepalive`` is not
 possible. ``?use_pure=true`` has both, and rows that take longer.
 
-The pure kind keeps on reading where an exception has stopped it, a timeout or Ctrl-C in the midst
-of an answer, and would give one query the rows of another. So connections that a pool opens are
-closed when that happens. Its private attributes are all read in this file; where a version does not
-have them, the socket is not polled (`fileno` is -1). Timeouts are whole seconds.
+The pure kind gives one query the rows of another in two cases. It keeps on reading where an
+exception has stopped it, a timeout or Ctrl-C in the midst of an answer: connections that a pool
+opens are closed by that. And while a CALL has results left, a new cursor asks the server whether it
+is there, and takes the end of the CALL for its answer: here that is an error.
+
+Its private attributes are all read in this file; where a version does not have them, the socket is
+not polled (`fileno` is -1). Timeouts are whole seconds.
 """
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import mysql.connector
 from mysql.connector.constants import DEFAULT_CONFIGURATION
 
-from millpond.drivers._mysql import Fresh, MySQL, whole
+from millpond.drivers._mysql import Fresh, MySQL
+from millpond.drivers._mysql_errors import OUT_OF_SYNC
 from millpond.drivers._mysql_url import flag
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._sockets import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +59,7 @@ class MySQLConnector(MySQL):
     name = "mysqlconnector"
     operational_error = mysql.connector.OperationalError
     driver_errors = _ERRORS
-    attributes = ("buffered", "can_consume_results", "raw")
+    attributes = ("can_consume_results", "get_warnings", "raise_on_warnings", "use_unicode")
     converters = {  # noqa: RUF012  a ClassVar in the base class
         "allow_local_infile": flag,
         "auth_plugin": str,
@@ -151,13 +157,13 @@ class MySQLConnector(MySQL):
     def reset(conn: Any) -> None:  # noqa: ANN401
         """Roll back if a transaction is open, and refuse a connection in use or dead."""
         status = MySQLConnector.transaction_status(conn)
-        if status is TransactionStatus.IDLE:
-            return
         if status is TransactionStatus.ACTIVE:
             status = _finish(conn)
+        if status is TransactionStatus.IDLE:
+            return
         if status is TransactionStatus.OPEN:
             conn.rollback()
-        elif status is not TransactionStatus.IDLE:
+        else:
             msg = "the connection cannot be used again: it is closed"
             raise mysql.connector.OperationalError(msg)
 
@@ -170,9 +176,7 @@ class MySQLConnector(MySQL):
             return TransactionStatus.ACTIVE
         return TransactionStatus.OPEN if conn.in_transaction else TransactionStatus.IDLE
 
-    @classmethod
-    def ping(cls, conn: Any) -> None:  # noqa: ANN401
-        """Send COM_PING, and never connect again."""
+    def _ping(self, conn: Any) -> None:  # noqa: ANN401
         conn.ping(reconnect=False)
 
     def _forget_session(self, conn: Any) -> None:  # noqa: ANN401
@@ -218,10 +222,13 @@ def _finish(conn: Any) -> TransactionStatus:  # noqa: ANN401
     Raises:
         OperationalError: There are rows.
     """
-    if not conn.unread_result:
-        cursor = conn.cursor()
-        while _has_more(conn) and not conn.unread_result and cursor.nextset():
-            pass
+    while _has_more(conn) and not conn.unread_result:
+        # Not by a cursor of our own: making one sends COM_PING, and would take the end for its
+        # answer.
+        if MySQLConnector.fileno(conn) < 0:
+            conn.next_result()
+        else:
+            conn._handle_result(conn._socket.recv())  # noqa: SLF001
     if conn.unread_result or _has_more(conn):
         msg = "the connection cannot be used again: it has rows that were not read"
         raise mysql.connector.OperationalError(msg)
@@ -229,16 +236,26 @@ def _finish(conn: Any) -> TransactionStatus:  # noqa: ANN401
 
 
 def _guard(conn: Any) -> None:  # noqa: ANN401
-    """Have a connection of the pure kind closed when it is stopped within an answer.
+    """See to it that a connection of the pure kind takes no answer for another.
 
-    The answer would come nevertheless, and be taken for that of the next query.
+    It is closed when it is stopped within an answer, as the rest would come nevertheless; and it
+    sends nothing as long as there are answers to come.
     """
     channel = getattr(conn, "_socket", None)
     if channel is None or hasattr(channel, "millpond_guard"):
         return
     channel.millpond_guard = True
-    for name in ("send", "recv"):
-        setattr(channel, name, _closing_on_error(channel, getattr(channel, name)))
+    send = _closing_on_error(channel, channel.send)
+    whose = weakref.ref(conn)
+
+    def send_in_turn(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if getattr(whose(), "_have_next_result", False):
+            msg = "there are results left to read, by nextset()"
+            raise mysql.connector.OperationalError(errno=OUT_OF_SYNC, msg=msg)
+        return send(*args, **kwargs)
+
+    channel.send = send_in_turn
+    channel.recv = _closing_on_error(channel, channel.recv)
 
 
 def _closing_on_error(channel: Any, method: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ANN401

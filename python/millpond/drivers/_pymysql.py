@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
+    _Base = pymysql.connections.Connection[Any]
+else:
+    _Base = pymysql.connections.Connection
+
 # Bits of the server's status, as of the last packet that had one.
 _IN_TRANSACTION: Final = 1
 _AUTOCOMMIT: Final = 2
@@ -38,7 +42,7 @@ _CAN_RESET: Final = all(
 )
 
 
-class _Connection(pymysql.connections.Connection[Any]):
+class _Connection(_Base):
     """PyMySQL's own, with one context for all connections that check no certificate."""
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:  # noqa: ANN401
@@ -116,6 +120,14 @@ class PyMySQL(MySQL):
         """Return a cursor of the plainest class."""
         return conn.cursor(pymysql.cursors.Cursor)
 
+    @classmethod
+    def row(cls, conn: Any, query: str) -> tuple[Any, ...]:  # noqa: ANN401
+        """Return the only row of a query's result, and leave no transaction open."""
+        found = super().row(conn, query)
+        # It has not read from a table, which `transaction_status` can't know.
+        conn._result = None  # noqa: SLF001
+        return found
+
     @staticmethod
     def set_autocommit(conn: Any, *, value: bool) -> None:  # noqa: ANN401
         """Set it, which costs a round trip only if it is a change."""
@@ -162,9 +174,8 @@ class PyMySQL(MySQL):
                 return TransactionStatus.OPEN
         return TransactionStatus.OPEN if bits & _IN_TRANSACTION else TransactionStatus.IDLE
 
-    @classmethod
     def begin(
-        cls,
+        self,
         conn: Any,  # noqa: ANN401
         *,
         isolation: str | None = None,
@@ -174,9 +185,7 @@ class PyMySQL(MySQL):
         if conn.get_autocommit() or isolation is not None or read_only is not None:
             super().begin(conn, isolation=isolation, read_only=read_only)
 
-    @classmethod
-    def ping(cls, conn: Any) -> None:  # noqa: ANN401
-        """Send COM_PING, and never connect again."""
+    def _ping(self, conn: Any) -> None:  # noqa: ANN401
         conn.ping(reconnect=False)
 
     def _forget_session(self, conn: Any) -> None:  # noqa: ANN401
@@ -201,6 +210,10 @@ class PyMySQL(MySQL):
     @staticmethod
     def close(conn: Any) -> None:  # noqa: ANN401
         """Close the connection, unless PyMySQL has done so already."""
+        result = getattr(conn, "_result", None)
+        if result is not None:
+            # Its destructor would read the rest from a socket that is closed.
+            result.unbuffered_active = False
         if conn.open:
             conn.close()
 
@@ -211,11 +224,13 @@ def _finish(conn: Any) -> TransactionStatus:  # noqa: ANN401
     Raises:
         OperationalError: There are rows.
     """
-    while not conn._result.unbuffered_active and conn._result.has_next:  # noqa: SLF001
+    result = conn._result  # noqa: SLF001
+    while result.has_next and not result.unbuffered_active:
         conn.next_result(unbuffered=True)
-    if conn._result.unbuffered_active:  # noqa: SLF001
+        result = conn._result  # noqa: SLF001
+    if result.unbuffered_active:
+        # Or else its destructor would read them all, and so would `close`.
+        result.unbuffered_active = False
         msg = "the connection cannot be used again: it has rows that were not read"
-        # Or else the result's destructor would read them all.
-        conn._force_close()  # noqa: SLF001
         raise pymysql.OperationalError(msg)
     return PyMySQL.transaction_status(conn)

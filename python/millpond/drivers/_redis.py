@@ -108,7 +108,6 @@ class Redis(Dbapi[Any]):
             return redis.Redis(connection_pool=_Single(**arguments), single_connection_client=True)
 
         made = cls(connect, target=redact(url))
-        made.carried = frozenset({"application_name", "keepalive", "socket_timeout"})
         if "path" in arguments:
             made.supports -= {"keepalive"}
         return made
@@ -181,10 +180,9 @@ class Redis(Dbapi[Any]):
         else:
             sign_in(only)
 
-    @classmethod
     def begin(
-        cls,
-        conn: Any,  # noqa: ANN401, ARG003
+        self,
+        conn: Any,  # noqa: ANN401, ARG002
         *,
         isolation: str | None = None,
         read_only: bool | None = None,
@@ -194,7 +192,7 @@ class Redis(Dbapi[Any]):
         Raises:
             PoolConfigError: Always.
         """
-        cls.check_begin(isolation=isolation, read_only=read_only)
+        self.check_begin(isolation=isolation, read_only=read_only)
         raise PoolConfigError(_NO_TRANSACTIONS)
 
     @classmethod
@@ -213,10 +211,15 @@ class Redis(Dbapi[Any]):
 
     @classmethod
     def is_disconnect(cls, error: BaseException) -> bool:
-        """Say yes for an error of the connection, and for a primary that has become a replica."""
-        if isinstance(error, (PoolError, *_REFUSED)):
-            return False
-        return isinstance(error, (*_LOST, exceptions.ReadOnlyError))
+        """Say yes for an error of the connection, but not for one of the pool."""
+        return isinstance(error, _LOST) and not isinstance(error, (PoolError, *_REFUSED))
+
+    def is_demoted(self, conn: Any, error: BaseException) -> bool:  # noqa: ANN401
+        """Say yes to a write that the server refuses, if it took writes when we connected."""
+        # Known since RESP3 only.
+        told = getattr(conn.connection, "handshake_metadata", None) or {}
+        role = told.get(b"role", told.get("role", b"master"))
+        return isinstance(error, exceptions.ReadOnlyError) and role in {b"master", "master"}
 
     @classmethod
     def is_retryable(cls, error: BaseException) -> bool:
@@ -242,9 +245,9 @@ def _socket(connection: Any) -> Any:  # noqa: ANN401
 
 def _in_url(url: str) -> dict[str, Any]:
     scheme, _, rest = url.partition("://")
-    address, _, query = rest.partition("?")
-    if "@" in query and "@" not in address:
-        refuse(url, "special characters in the password must be percent-encoded")
+    query = rest.partition("?")[2]
+    if "@" in query:  # it may be a password with a ? in it
+        refuse(url, "behind the ? an @ must be percent-encoded, as must a ? in a password")
     parts = split(url)
     try:
         # For the types of its own parameters.

@@ -11,7 +11,7 @@ use crate::slots::MAX_SIZE;
 use crate::vital::Vital;
 use crate::waiter::Waker;
 use crate::wheel::TimerId;
-use crate::word::{Flag, State};
+use crate::word::{Flag, State, Word};
 
 /// One slot as it was when it was looked at.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct SlotView {
     pub generation: u64,
     /// Who holds it, or held it last.
     pub holder: u64,
+    /// Whether it belongs to the holder also while that does not use it.
+    pub kept: bool,
     /// Tick since when, at the latest, it is held, if it is.
     pub held_since: Option<Ticks>,
     /// Tick of the last release.
@@ -155,11 +157,15 @@ impl<T: Vital, W: Waker> Core<T, W> {
 
     /// Number of slots, of all that exist, in a state that `wanted` names.
     pub fn count(&self, wanted: impl Fn(State) -> bool) -> usize {
+        self.count_words(|word| wanted(word.state()))
+    }
+
+    pub(crate) fn count_words(&self, wanted: impl Fn(Word) -> bool) -> usize {
         // A slot above the limit that is not empty counts, and an empty one does not: nobody can use it.
         let max_size = self.max_size.load(Relaxed);
         let counts = |(index, slot): &(u32, &Slot<T>)| {
-            let state = slot.word().state();
-            wanted(state) && (*index < max_size || state != State::Empty)
+            let word = slot.word();
+            wanted(word) && (*index < max_size || word.state() != State::Empty)
         };
         self.slots.iter().filter(counts).count()
     }
@@ -230,6 +236,7 @@ fn view<T>(index: u32, slot: &Slot<T>) -> SlotView {
         state: word.state(),
         generation: word.generation(),
         holder: record.holder.load(Relaxed),
+        kept: word.has(Flag::Kept),
         held_since: record.held_since(word.generation()).filter(|_| word.is_held()),
         released_at: record.released_at.load(Relaxed),
         opened_at: record.opened_at.load(Relaxed),

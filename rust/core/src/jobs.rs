@@ -263,6 +263,9 @@ impl<T: Vital, W: Waker> Core<T, W> {
         };
         // SAFETY: `begin_fill` gave us the place, and only `publish` below gives it up.
         unsafe { self.put(place, value, identity) };
+        if seen.has(Flag::Kept) {
+            place.flag(Flag::Kept, Some(generation));
+        }
         place.record.follow(&slot.record);
         place.record.released_at.store(now, Relaxed);
         place.record.proven_at.store(now, Relaxed);

@@ -15,8 +15,10 @@
 //! | `jobs.rs` | opening, validating, closing |
 //! | `opening.rs` | how many connect at once, and when the database is down |
 //! | `vital.rs` | who is alive, and who has to prove it |
+//! | `kept.rs` | connections that belong to one caller also while it does not use them |
 //! | `upkeep.rs`, `schedule.rs`, `wheel/` | what time does |
 //! | `control.rs` | resize, evict, suspend, close |
+//! | `permits.rs` | a fair semaphore, which is all that the pools of `millpond.dbutils` need |
 //! | `stats.rs`, `histogram.rs` | what is counted |
 //! | `slab.rs`, `sync.rs` | storage with stable keys; std or loom |
 
@@ -25,8 +27,10 @@ mod core;
 mod effects;
 mod histogram;
 mod jobs;
+mod kept;
 mod limits;
 mod opening;
+mod permits;
 mod queue;
 mod schedule;
 mod slab;
@@ -45,6 +49,7 @@ pub use crate::core::{Core, GivenBack, Held};
 pub use crate::effects::{Effects, Job, Reason, Wake};
 pub use crate::histogram::{Histogram, HistogramSnapshot};
 pub use crate::limits::{Limits, Policy, Ticks, HAND_OFF_AFTER, NEVER};
+pub use crate::permits::{Permits, Served, MAX_PERMITS};
 pub use crate::queue::Refused;
 pub use crate::schedule::Alarm;
 pub use crate::slab::Key;

@@ -13,7 +13,7 @@ use crate::limits::{Policy, Ticks, HAND_OFF_AFTER, NEVER};
 use crate::slot::Claim;
 use crate::vital::{Pulse, Vital};
 use crate::waiter::{Nudged, Priority, Ticket, WaitQueue, Waker};
-use crate::word::State;
+use crate::word::{Flag, State};
 
 /// Why a caller may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +241,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
         let within: Vec<_> = self.within_limit().collect();
         for (index, slot) in within.into_iter().rev() {
             let word = slot.word();
-            if surplus > 0 && word.is_claimable() {
+            if surplus > 0 && word.state() == State::Idle {
                 surplus -= usize::from(self.close_idle(index, word, Reason::Shrunk, now, effects));
             }
         }
@@ -308,8 +308,10 @@ impl<T: Vital, W: Waker> Core<T, W> {
         if waiting < max_waiting {
             return false;
         }
-        let room = self.count(|state| {
+        let room = self.count_words(|word| {
+            let state = word.state();
             matches!(state, State::Empty | State::Connecting | State::Idle | State::Checking)
+                && !word.has(Flag::Kept)
         });
         waiting - max_waiting >= room
     }

@@ -238,6 +238,13 @@ impl<T> Slot<T> {
         self.swap(seen, taken).then(|| taken.generation())
     }
 
+    /// T4. Claims the connection for the caller that it belongs to.
+    #[inline(always)]
+    pub(crate) fn reclaim(&self, seen: Word) -> Option<u64> {
+        let taken = seen.lent(State::InUse);
+        self.swap(seen, taken).then(|| taken.generation())
+    }
+
     /// T5. Claims the connection for a waiter.
     pub(crate) fn grant(&self, seen: Word) -> Option<u64> {
         let granted = seen.granted(State::Granted);
@@ -252,7 +259,7 @@ impl<T> Slot<T> {
     /// T8, from the very word that the holder looked at: fails when a flag came in between.
     #[inline(always)]
     pub(crate) fn release(&self, seen: Word) -> bool {
-        self.swap(seen, seen.without_flags().moved(State::Idle))
+        self.swap(seen, seen.rested().moved(State::Idle))
     }
 
     /// T9. The holder gives the connection up for a reset, so that a second release finds it gone.
@@ -263,7 +270,7 @@ impl<T> Slot<T> {
 
     /// T11. Takes the idle connection for a validation.
     pub(crate) fn begin_check(&self, seen: Word) -> Option<u64> {
-        let checking = seen.granted(State::Checking);
+        let checking = seen.lent(State::Checking);
         self.swap(seen, checking).then(|| checking.generation())
     }
 
@@ -272,7 +279,7 @@ impl<T> Slot<T> {
     pub(crate) fn publish(&self, generation: u64, from: State) -> bool {
         self.swap_with(|word| {
             let owned = word.generation() == generation && word.state() == from;
-            (owned && !word.is_spent()).then(|| word.without_flags().moved(State::Idle))
+            (owned && !word.is_spent()).then(|| word.rested().moved(State::Idle))
         })
         .is_some()
     }
@@ -306,18 +313,19 @@ impl<T> Slot<T> {
         .is_some()
     }
 
-    /// Asks whoever owns the connection to close it afterwards (T15).
-    pub(crate) fn ask_to_retire(&self, reason: Reason, generation: Option<u64>) {
+    /// Asks whoever owns the connection to close it afterwards (T15). False when nobody owns it, and
+    /// when its owner was asked before.
+    pub(crate) fn ask_to_retire(&self, reason: Reason, generation: Option<u64>) -> bool {
         // Before the flag, whose CAS publishes it.
         self.record.retire_reason.store(reason as u64, Relaxed);
-        self.flag(Flag::Retire, generation);
+        self.flag(Flag::Retire, generation)
     }
 
     /// T18. The owner in `from` gives the connection to whoever validates it, unless it is to be closed.
     pub(crate) fn begin_vet(&self, generation: u64, from: State) -> Option<u64> {
         self.swap_with(|word| {
             let owned = word.generation() == generation && word.state() == from;
-            (owned && !word.has(Flag::Retire)).then(|| word.granted(State::Checking))
+            (owned && !word.has(Flag::Retire)).then(|| word.lent(State::Checking))
         })
         .map(Word::generation)
     }

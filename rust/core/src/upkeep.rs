@@ -180,13 +180,15 @@ impl<T: Vital, W: Waker> Core<T, W> {
         self.dispatch(now, effects);
     }
 
-    /// Connections on their way to whoever waits, those left out whose validation is late.
+    /// Connections on their way to whoever waits, those left out whose validation is late and those that
+    /// belong to somebody.
     pub(crate) fn coming(&self, now: Ticks) -> usize {
         let late_from =
             now.saturating_add(self.limits.validation_timeout.saturating_sub(LATE_AFTER));
         let comes = |slot: &Slot<T>| {
             let word = slot.word();
             match word.state() {
+                _ if word.has(Flag::Kept) => false,
                 State::Connecting => true,
                 State::Checking => {
                     !has_job(slot, word) || slot.record.job_due_at.load(Relaxed) > late_from
@@ -286,7 +288,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
 }
 
 /// Whether the slot is in the hands of a job, which has a deadline.
-fn has_job<T>(slot: &Slot<T>, word: Word) -> bool {
+pub(crate) fn has_job<T>(slot: &Slot<T>, word: Word) -> bool {
     // Acquire: pairs with the Release in `begin_job`, so who sees the job sees its deadline.
     slot.record.job.load(Acquire) == word.generation()
 }

@@ -12,8 +12,9 @@ use crate::core::Core;
 use crate::effects::{Effects, Reason};
 use crate::limits::{Ticks, NEVER};
 use crate::slot::Slot;
+use crate::upkeep::has_job;
 use crate::waiter::Waker;
-use crate::word::Flag;
+use crate::word::{Flag, State, Word};
 
 /// How long a validation is good for, as long as nobody borrows the connection: it must reach whoever
 /// waits for it, also when somebody else looks at the slot first, at a later tick.
@@ -105,21 +106,33 @@ impl<T: Vital, W: Waker> Core<T, W> {
             return;
         }
         for (index, slot) in self.slots.iter() {
-            let word = slot.word();
-            if word.is_held() && slot.socket() < 0 && can_validate {
-                slot.flag(Flag::Vet, Some(word.generation()));
-            }
-            if !word.is_claimable() {
-                continue;
-            }
-            match Self::pulse(slot, now) {
-                Pulse::Dead => drop(self.close_idle(index, word, Reason::Dead, now, effects)),
-                Pulse::Doubtful => drop(self.check(index, word, now, effects)),
-                Pulse::Alive if slot.socket() < 0 && can_validate => {
-                    self.check(index, word, now, effects);
-                }
-                Pulse::Alive => {}
-            }
+            // Again when the connection went from one hand to another between the two looks.
+            while !self.suspect_one(index, slot, can_validate, now, effects) {}
+        }
+    }
+
+    /// Does that for one. False when the slot changed meanwhile.
+    fn suspect_one(
+        &self,
+        index: u32,
+        slot: &Slot<T>,
+        can_validate: bool,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> bool {
+        let word = slot.word();
+        let is_mute = slot.socket() < 0;
+        if can_validate && is_mute && is_with_holder(slot, word) {
+            let flagged = slot.flag(Flag::Vet, Some(word.generation()));
+            return flagged || slot.word().has(Flag::Vet);
+        }
+        if !word.is_claimable() {
+            return true;
+        }
+        match Self::pulse(slot, now) {
+            Pulse::Dead => self.close_idle(index, word, Reason::Dead, now, effects),
+            Pulse::Alive if !(is_mute && can_validate) => true,
+            Pulse::Doubtful | Pulse::Alive => self.check(index, word, now, effects),
         }
     }
 
@@ -130,6 +143,11 @@ impl<T: Vital, W: Waker> Core<T, W> {
             self.slots.get(claim.slot).record.latency.store(nanos, Relaxed);
         }
     }
+}
+
+/// Whether somebody holds the connection, or is about to give it back and resets it.
+fn is_with_holder<T>(slot: &Slot<T>, word: Word) -> bool {
+    word.is_held() || (word.state() == State::Checking && !has_job(slot, word))
 }
 
 /// Whether nobody has borrowed the connection since it was opened or validated, a moment ago.

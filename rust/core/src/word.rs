@@ -40,6 +40,9 @@ pub(crate) enum Flag {
     LeakReported = 2,
     /// Validate the connection when its owner gives it up.
     Vet = 4,
+    /// The connection belongs to one caller, also while that caller does not use it. Set by the holder,
+    /// and there until the connection is closed.
+    Kept = 8,
 }
 
 /// One value of a slot's word.
@@ -50,6 +53,7 @@ const STATE_MASK: u64 = 0xff;
 const FLAGS_SHIFT: u32 = 8;
 const FLAGS_MASK: u64 = 0xff << FLAGS_SHIFT;
 const GENERATION_SHIFT: u32 = 16;
+const KEPT: u64 = (Flag::Kept as u64) << FLAGS_SHIFT;
 
 impl Word {
     pub(crate) const EMPTY: Self = Self(State::Empty as u64);
@@ -72,6 +76,12 @@ impl Word {
     #[inline(always)]
     pub(crate) fn is_claimable(self) -> bool {
         self.0 & (STATE_MASK | FLAGS_MASK) == State::Idle as u64
+    }
+
+    /// Whether the connection is idle, and only the caller that it belongs to may claim it.
+    #[inline(always)]
+    pub(crate) fn is_reclaimable(self) -> bool {
+        self.0 & (STATE_MASK | FLAGS_MASK) == State::Idle as u64 | KEPT
     }
 
     /// Whether somebody holds the connection; flags do not matter.
@@ -111,14 +121,21 @@ impl Word {
         Self(generation << GENERATION_SHIFT | to as u64)
     }
 
+    /// A new owner of a connection that goes on belonging to whom it belongs.
+    #[inline(always)]
+    pub(crate) fn lent(self, to: State) -> Self {
+        Self(self.granted(to).0 | self.0 & KEPT)
+    }
+
     #[inline(always)]
     pub(crate) fn flagged(self, flag: Flag) -> Self {
         Self(self.0 | (flag as u64) << FLAGS_SHIFT)
     }
 
+    /// Without the flags that were about the owner, who gives it up.
     #[inline(always)]
-    pub(crate) fn without_flags(self) -> Self {
-        Self(self.0 & !FLAGS_MASK)
+    pub(crate) fn rested(self) -> Self {
+        Self(self.0 & !(FLAGS_MASK & !KEPT))
     }
 }
 
@@ -159,7 +176,19 @@ mod tests {
 
         assert_eq!(checking.generation(), 7);
         assert!(checking.has(Flag::LeakReported));
-        assert!(!checking.without_flags().has(Flag::LeakReported));
+        assert!(!checking.rested().has(Flag::LeakReported));
+    }
+
+    #[test]
+    fn whom_a_connection_belongs_to_outlasts_its_owners() {
+        let kept = Word(State::InUse as u64).flagged(Flag::Kept).flagged(Flag::LeakReported);
+
+        let idle = kept.rested().moved(State::Idle);
+
+        assert!(idle.is_reclaimable());
+        assert!(!idle.is_claimable());
+        assert!(idle.lent(State::Checking).has(Flag::Kept));
+        assert!(!idle.granted(State::Closing).has(Flag::Kept));
     }
 
     #[test]

@@ -4,12 +4,15 @@
 //! load and the increment of its count. Under the lock there is only that increment, never a decrement,
 //! so no Python code runs there and nobody detaches.
 
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
 use parking_lot::Mutex;
 use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+
+use crate::raw::Owned;
 
 /// One reference, or none.
 #[derive(Debug)]
@@ -38,6 +41,29 @@ impl Field {
         // SAFETY: the reference keeps the object alive while the lock is held.
         unsafe { ffi::Py_XINCREF(place.0) };
         place.0
+    }
+
+    /// The same for functions that PyO3 knows nothing of.
+    ///
+    /// # Safety
+    /// The thread is attached as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn owned(&self) -> Option<Owned> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { self.get_raw() };
+        // SAFETY: a new reference, or null.
+        unsafe { Owned::new(object) }
+    }
+
+    /// Takes the reference out, likewise.
+    ///
+    /// # Safety
+    /// The thread is attached as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn take_owned(&self) -> Option<Owned> {
+        let object = self.swap_raw(null_mut());
+        // SAFETY: the field's own reference, or null, and now ours.
+        unsafe { Owned::new(object) }
     }
 
     /// Puts a reference in and takes the old one out; either may be null. The caller owns what it gets.
@@ -78,6 +104,16 @@ impl Field {
         let object = unsafe { Bound::<PyAny>::from_owned_ptr_or_opt(py, place.0) };
         let object = std::mem::ManuallyDrop::new(object.map(Bound::unbind));
         visit.call(&*object)
+    }
+
+    /// The same for a class that is made by hand.
+    ///
+    /// # Safety
+    /// Called by the garbage collector with what it gave.
+    pub(crate) unsafe fn visit_raw(&self, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
+        let Some(place) = self.0.try_lock().filter(|place| !place.0.is_null()) else { return 0 };
+        // SAFETY: passed on to the caller; the reference keeps the object alive.
+        unsafe { visit(place.0, arg) }
     }
 }
 

@@ -19,8 +19,23 @@ pub(crate) fn fork_generation() -> u32 {
     generation()
 }
 
-/// Note that this process is the child of a fork.
-#[pyfunction]
-pub(crate) fn forked() {
-    GENERATION.fetch_add(1, Relaxed);
+/// Counts from now on.
+///
+/// Not by a hook of `os.register_at_fork()`: before the first of those the interpreter has discarded
+/// the other threads, and with them what was local to them. Their connections are finalized then, and
+/// have to know already that they are the parent's.
+pub(crate) fn watch() -> PyResult<()> {
+    #[cfg(unix)]
+    {
+        extern "C" fn child() {
+            GENERATION.fetch_add(1, Relaxed);
+        }
+        // SAFETY: `child` is async-signal-safe, it only touches an atomic; it stays where it is, since
+        // the interpreter never unloads an extension module.
+        let error = unsafe { libc::pthread_atfork(None, None, Some(child)) };
+        if error != 0 {
+            return Err(std::io::Error::from_raw_os_error(error).into());
+        }
+    }
+    Ok(())
 }

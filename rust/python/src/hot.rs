@@ -18,6 +18,7 @@ use crate::pool::CorePool;
 use crate::raw::{is_none, keywords, none, receiver, slowly, Methods};
 use crate::release::{self, Rest};
 use crate::thread;
+use crate::threads;
 
 unsafe extern "C" fn acquire_(
     slf: *mut PyObject,
@@ -159,8 +160,8 @@ const CONNECTION: [&str; 3] = ["timeout", "priority", "query_timeout"];
 
 /// The arguments of `acquire` and `connection`, by keyword.
 #[derive(Default)]
-struct Asked<'py> {
-    timeout: Option<Bound<'py, PyAny>>,
+pub(crate) struct Asked<'py> {
+    pub(crate) timeout: Option<Bound<'py, PyAny>>,
     priority: Option<Bound<'py, PyAny>>,
     query_timeout: Option<Bound<'py, PyAny>>,
 }
@@ -168,7 +169,7 @@ struct Asked<'py> {
 impl<'py> Asked<'py> {
     /// # Safety
     /// The vector is as the interpreter passed it.
-    unsafe fn of(
+    pub(crate) unsafe fn of(
         py: Python<'py>,
         function: &str,
         allowed: &[&str],
@@ -189,7 +190,7 @@ impl<'py> Asked<'py> {
         let names: Vec<String> = names.extract()?;
         for (index, name) in names.iter().enumerate() {
             // SAFETY: there is one value for each name, after no positional argument.
-            let value = unsafe { args.wrapping_add(index).read() };
+            let value = unsafe { *args.wrapping_add(index) };
             // SAFETY: the interpreter's vector holds live objects during the call.
             let value = Some(unsafe { Bound::from_borrowed_ptr(py, value) });
             match name.as_str() {
@@ -251,5 +252,6 @@ static LEASE: Methods<2> = Methods::new([
 /// Puts the functions into their classes.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     POOL.install(&py.get_type::<CorePool>())?;
-    LEASE.install(&py.get_type::<Lease>())
+    LEASE.install(&py.get_type::<Lease>())?;
+    threads::install(py)
 }

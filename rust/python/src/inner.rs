@@ -182,6 +182,12 @@ impl Inner {
         child
     }
 
+    /// See `timed`.
+    #[inline(always)]
+    pub(crate) fn is_timed(&self) -> bool {
+        self.timed.load(Relaxed)
+    }
+
     /// See `plain`.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
@@ -204,7 +210,7 @@ impl Inner {
     #[inline(always)]
     pub(crate) fn try_claim(&self) -> Option<Claim> {
         // Without a validator and without tracing nobody asks what time it is.
-        let timed = self.timed.load(Relaxed);
+        let timed = self.is_timed();
         let now = if timed { self.clock.coarse() } else { 0 };
         Thread::with(|thread| {
             let claim = self.core.try_acquire(thread.habit(self.id), now)?;

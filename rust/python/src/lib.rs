@@ -5,9 +5,11 @@
 //! | `pool.rs` | `CorePool`, which `millpond.Pool` extends |
 //! | `hot.rs` | the five methods that have to be fast, as plain C functions |
 //! | `raw.rs` | how such functions get into their classes |
+//! | `vectorcall.rs` | how they call methods |
 //! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
 //! | `lease.rs` | what `pool.connection()` returns |
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
+//! | `threads.rs`, `seat.rs` | `CoreThreadLocalPool`, and what one thread has of it |
 //! | `alarm.rs` | a moment at which something is to be done |
 //! | `job.rs` | work for a worker thread |
 //! | `inner.rs`, `connection.rs` | what a pool and a slot hold |
@@ -16,7 +18,7 @@
 //! | `field.rs` | a reference that any thread may set |
 //! | `fork.rs` | whose connections are these |
 //! | `dbutils/` | base classes for `millpond.dbutils` |
-//! | `snapshot.rs` | what statistics are made of |
+//! | `snapshot.rs`, `times.rs` | what statistics are made of |
 //!
 //! Two rules: no Python object is touched while a lock of the engine is held, and none is dropped
 //! while the thread is detached. CI runs the tests with `--cfg pyo3_disable_reference_pool`, which
@@ -39,10 +41,14 @@ mod lease;
 mod pool;
 mod raw;
 mod release;
+mod seat;
 mod snapshot;
 mod socket;
 mod thread;
+mod threads;
 mod ticket;
+mod times;
+mod vectorcall;
 mod wait;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -83,16 +89,21 @@ fn refuse_subinterpreter() -> PyResult<()> {
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;
+    fork::watch()?;
+    vectorcall::prepare();
     module.add_class::<pool::CorePool>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<ticket::Ticket>()?;
     module.add_class::<alarm::Alarm>()?;
     module.add_class::<clock::ManualClock>()?;
+    module.add_class::<times::Times>()?;
+    module.add_class::<threads::CoreThreadLocalPool>()?;
+    module.add_class::<threads::ThreadLease>()?;
+    module.add_class::<seat::Seat>()?;
     module.add_function(wrap_pyfunction!(leak, module)?)?;
     module.add_function(wrap_pyfunction!(exited, module)?)?;
     module.add_function(wrap_pyfunction!(fork::fork_generation, module)?)?;
-    module.add_function(wrap_pyfunction!(fork::forked, module)?)?;
     module.add("MAX_SIZE", millpond_core::MAX_SIZE)?;
     dbutils::install(module)?;
     hot::install(module.py())

@@ -4,15 +4,18 @@
 //! of PyO3's is dropped: no `Py`, no `PyErr`.
 
 use std::cell::UnsafeCell;
-use std::ffi::CStr;
+use std::ffi::{c_long, c_void, CStr};
+use std::mem::ManuallyDrop;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::ptr::null_mut;
+use std::ptr::{null_mut, NonNull};
 
 use pyo3::exceptions::{PyRuntimeError, PySystemError};
 use pyo3::ffi::{self, PyMethodDef, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 use pyo3::{PyClass, PyTypeInfo};
+
+use crate::vectorcall;
 
 /// Goes on with everything that PyO3 offers. An error becomes the interpreter's.
 pub(crate) fn slowly(work: impl FnOnce(Python<'_>) -> PyResult<*mut PyObject>) -> *mut PyObject {
@@ -134,5 +137,148 @@ impl<const N: usize> Methods<N> {
             class.setattr(name, method)?;
         }
         Ok(())
+    }
+}
+
+/// A table that the interpreter reads, and keeps pointers to for ever.
+pub(crate) struct Table<T, const N: usize>(UnsafeCell<[T; N]>);
+
+// SAFETY: what is in it are names and functions, which are written here and never again.
+unsafe impl<T, const N: usize> Sync for Table<T, N> {}
+
+impl<T, const N: usize> Table<T, N> {
+    pub(crate) const fn new(entries: [T; N]) -> Self {
+        Self(UnsafeCell::new(entries))
+    }
+
+    pub(crate) const fn as_ptr(&'static self) -> *mut c_void {
+        self.0.get().cast()
+    }
+}
+
+/// A strong reference in such a function: PyO3's own would put off its drop.
+#[derive(Debug)]
+pub(crate) struct Owned(NonNull<PyObject>);
+
+impl Owned {
+    /// Takes over a new reference; `None` stands for null, mostly with the exception set.
+    ///
+    /// # Safety
+    /// The reference is the caller's, and the thread is attached as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn new(object: *mut PyObject) -> Option<Self> {
+        NonNull::new(object).map(Self)
+    }
+
+    /// Another reference to an object.
+    ///
+    /// # Safety
+    /// The object is alive, and the thread is attached as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn another(object: *mut PyObject) -> Option<Self> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { ffi::Py_XNewRef(object) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(object) }
+    }
+
+    /// A number; `None` with the exception set.
+    ///
+    /// # Safety
+    /// The thread is attached as long as the result lives.
+    pub(crate) unsafe fn number(number: c_long) -> Option<Self> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { ffi::PyLong_FromLong(number) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(object) }
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut PyObject {
+        self.0.as_ptr()
+    }
+
+    /// Hands the reference over.
+    #[inline]
+    pub(crate) fn into_ptr(self) -> *mut PyObject {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// `object.name()`; `None` with the exception set.
+    #[inline]
+    pub(crate) fn call(object: *mut PyObject, name: &Bound<'_, PyString>) -> Option<Self> {
+        // SAFETY: attached, as `name` shows; the caller's object is alive.
+        let result = unsafe { vectorcall::call(object, name.as_ptr()) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(result) }
+    }
+
+    /// `object.name(argument)`; `None` with the exception set.
+    #[inline]
+    pub(crate) fn call1(
+        object: *mut PyObject,
+        name: &Bound<'_, PyString>,
+        argument: *mut PyObject,
+    ) -> Option<Self> {
+        // SAFETY: as in `call`; the argument is the caller's.
+        let result = unsafe { vectorcall::call_with(object, name.as_ptr(), argument) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(result) }
+    }
+}
+
+impl Owned {
+    /// `object.name(first, second)`; `None` with the exception set.
+    #[cold]
+    pub(crate) fn call2(
+        object: *mut PyObject,
+        name: &Bound<'_, PyString>,
+        first: *mut PyObject,
+        second: *mut PyObject,
+    ) -> Option<Self> {
+        let end = null_mut::<PyObject>();
+        // SAFETY: as in `call1`.
+        let result =
+            unsafe { ffi::PyObject_CallMethodObjArgs(object, name.as_ptr(), first, second, end) };
+        // SAFETY: a new reference, or null.
+        unsafe { Self::new(result) }
+    }
+}
+
+impl Drop for Owned {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: attached, as `new` demands, and the reference is ours.
+        unsafe { ffi::Py_DECREF(self.0.as_ptr()) };
+    }
+}
+
+/// Puts an exception aside, while something runs that must not see it, and back in the end.
+#[derive(Debug)]
+pub(crate) struct Pending([*mut PyObject; 3]);
+
+impl Pending {
+    /// # Safety
+    /// The thread is attached until the result is dropped.
+    #[inline]
+    pub(crate) unsafe fn put_aside() -> Self {
+        let [mut class, mut value, mut traceback] = [null_mut(); 3];
+        // SAFETY: attached.
+        if !unsafe { ffi::PyErr_Occurred() }.is_null() {
+            // SAFETY: attached, and the places are ours.
+            unsafe { ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback) };
+        }
+        Self([class, value, traceback])
+    }
+}
+
+impl Drop for Pending {
+    #[inline]
+    fn drop(&mut self) {
+        let [class, value, traceback] = self.0;
+        if !class.is_null() {
+            // SAFETY: attached, and the references are those that `put_aside` got.
+            unsafe { ffi::PyErr_Restore(class, value, traceback) };
+        }
     }
 }

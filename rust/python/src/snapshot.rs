@@ -89,7 +89,7 @@ fn slot<'py>(
     dict.set_item("uses", view.uses)?;
     dict.set_item("age", since(view.opened_at))?;
     let held = view.state == State::InUse;
-    dict.set_item("holder", held.then_some(view.holder))?;
+    dict.set_item("holder", (held || view.kept).then_some(view.holder))?;
     dict.set_item("held", view.held_since.map(since))?;
     let latency = view.latency.map(|nanos| Duration::from_nanos(nanos).as_secs_f64());
     dict.set_item("latency", latency)?;
@@ -110,7 +110,10 @@ fn name(state: State) -> &'static str {
     }
 }
 
-fn histogram<'py>(py: Python<'py>, times: &HistogramSnapshot) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn histogram<'py>(
+    py: Python<'py>,
+    times: &HistogramSnapshot,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let in_seconds = |nanos: Option<u64>| nanos.map(|n| Duration::from_nanos(n).as_secs_f64());
     dict.set_item("count", times.count())?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use millpond_core::Refused;
+use millpond_core::{Claim, Refused};
 use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -55,7 +55,7 @@ impl Ticket {
     }
 
     /// Queues before all others, for a caller whose turn it was.
-    fn queue_again(&self, pool: &Bound<'_, CorePool>, inner: &Inner) -> PyResult<()> {
+    pub(crate) fn queue_again(&self, pool: &Bound<'_, CorePool>, inner: &Inner) -> PyResult<()> {
         let mut todo = Todo::default();
         let callback = self.callback.clone_ref(pool.py());
         let waiter = Waiter::Callback(Arc::clone(&self.mailbox), callback);
@@ -63,6 +63,25 @@ impl Ticket {
         let joined = joined.map(|place| *self.place.lock() = place);
         CorePool::perform(pool, inner, todo);
         joined.map_err(|refused| acquire::refusal(pool, refused))
+    }
+
+    /// Takes what was granted, and holds it. `None` while the caller has to wait on.
+    pub(crate) fn accept(&self, py: Python<'_>) -> PyResult<Option<Claim>> {
+        let pool = self.pool.bind(py);
+        let inner = pool.get().started()?;
+        match self.mailbox.take() {
+            None | Some(News::Retry) => Ok(None),
+            Some(News::Closed) => Err(CorePool::failure(pool, "closed", ())),
+            Some(News::Failed(error)) => Err(PyErr::from_value(error.into_bound(py))),
+            Some(News::Granted(claim)) if inner.core.accept(claim) => {
+                acquire::note_accepted(inner, claim, self.since.elapsed());
+                Ok(Some(claim))
+            }
+            Some(News::Granted(claim)) => {
+                CorePool::with_core(pool, |inner, now, todo| inner.core.give_up(claim, now, todo))?;
+                Err(CorePool::failure(pool, "closed", ()))
+            }
+        }
     }
 
     fn give_back(&self, py: Python<'_>) -> PyResult<()> {
@@ -87,23 +106,12 @@ impl Ticket {
 impl Ticket {
     /// Return the connection, or ``None`` while the caller has to wait on.
     fn claim(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(claim) = self.accept(py)? else { return Ok(None) };
         let pool = self.pool.bind(py);
         let inner = pool.get().started()?;
-        match self.mailbox.take() {
-            None | Some(News::Retry) => Ok(None),
-            Some(News::Closed) => Err(CorePool::failure(pool, "closed", ())),
-            Some(News::Failed(error)) => Err(PyErr::from_value(error.into_bound(py))),
-            Some(News::Granted(claim)) if inner.core.accept(claim) => {
-                acquire::note_accepted(inner, claim, self.since.elapsed());
-                match acquire::hand_out(pool, inner, claim)? {
-                    Some((_, connection)) => Ok(Some(connection)),
-                    None => self.queue_again(pool, inner).map(|()| None),
-                }
-            }
-            Some(News::Granted(claim)) => {
-                CorePool::with_core(pool, |inner, now, todo| inner.core.give_up(claim, now, todo))?;
-                Err(CorePool::failure(pool, "closed", ()))
-            }
+        match acquire::hand_out(pool, inner, claim)? {
+            Some((_, connection)) => Ok(Some(connection)),
+            None => self.queue_again(pool, inner).map(|()| None),
         }
     }
 

@@ -67,6 +67,8 @@ class Case:
         variable: A query for what that has changed.
         value: What the query says then, as a str.
         level: An isolation level to ask for.
+        write: A statement that a read-only transaction must refuse.
+        closed: What the driver says about a connection that was closed, as a pattern.
     """
 
     name: ClassVar[str]
@@ -82,10 +84,15 @@ class Case:
     variable: ClassVar[str]
     value: ClassVar[str] = "77"
     level: ClassVar[str] = "serializable"
+    write: ClassVar[str] = "CREATE TABLE must_not_be (n INTEGER)"
+    closed: ClassVar[str] = r"(?i)clos|not.*open"
     not_a_statement: ClassVar[str] = "SELEKT 1"
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
-        pytest.importorskip(self.package)
+        # Also where it is there and cannot be loaded, for want of a library of the system.
+        pytest.importorskip(
+            self.package, exc_type=ImportError, reason=f"{self.package} cannot be imported"
+        )
         self.url = self.find_url(request)
 
     def find_url(self, request: pytest.FixtureRequest) -> str:

@@ -104,9 +104,9 @@ def test_a_read_only_transaction_refuses_to_write(case: Case, session: Session) 
         return
     session.driver.begin(session.conn, read_only=True)
     with pytest.raises(Exception, match=r"(?i)read.?only"):
-        session.run("CREATE TABLE must_not_be (n INTEGER)")
+        session.run(case.write)
     session.driver.rollback(session.conn)
 
     session.driver.begin(session.conn)
-    session.run("CREATE TABLE must_not_be (n INTEGER)")
+    session.run(case.write)
     session.driver.rollback(session.conn)

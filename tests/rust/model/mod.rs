@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
@@ -91,8 +91,11 @@ impl Connection {
 thread_local! {
     /// Whether connections have sockets. All threads of a model are one thread of the machine.
     static SOCKETS: Cell<bool> = const { Cell::new(false) };
-    /// The highest number of a connection that hung up.
-    static HUNG_UP: Cell<u64> = const { Cell::new(0) };
+}
+
+loom::lazy_static! {
+    /// The highest number of a connection that hung up. loom's, so that it may do so at any moment.
+    static ref HUNG_UP: loom::sync::atomic::AtomicU64 = loom::sync::atomic::AtomicU64::new(0);
 }
 
 impl Vital for Connection {
@@ -105,7 +108,7 @@ impl Vital for Connection {
     }
 
     fn pulse(socket: i32) -> Pulse {
-        if u64::try_from(socket).expect("a socket") <= HUNG_UP.get() {
+        if u64::try_from(socket).expect("a socket") <= HUNG_UP.load(SeqCst) {
             Pulse::Dead
         } else {
             Pulse::Alive
@@ -115,7 +118,7 @@ impl Vital for Connection {
 
 /// The other side of all connections up to this number hangs up.
 pub(crate) fn hang_up(number: u64) {
-    HUNG_UP.set(number);
+    HUNG_UP.store(number, SeqCst);
 }
 
 #[derive(Debug)]

@@ -81,8 +81,13 @@ impl World {
             let connection = unsafe { self.core.value(claim) }.expect("it is idle");
             assert!(!validates || connection.socket() >= 0, "{claim:?} was not asked");
         }
-        let mute = self.held.iter().filter(|(_, connection)| connection.socket() < 0);
-        self.suspects.extend(mute.filter(|_| validates).map(|(_, connection)| connection));
+        // SAFETY: nobody else runs.
+        let given = |claim: &Claim| *unsafe { self.core.value(*claim) }.expect("it is being reset");
+        let resetting = self.resetting.iter().map(given);
+        let with_holders = self.held.iter().map(|(_, connection)| *connection).chain(resetting);
+        let mute = with_holders.filter(|connection| validates && connection.socket() < 0);
+        let mute: Vec<_> = mute.collect();
+        self.suspects.extend(mute);
     }
 
     fn idle(&self) -> impl Iterator<Item = Claim> {

@@ -148,6 +148,71 @@ fn a_pause_ends_though_a_later_failure_names_no_moment() {
 }
 
 #[test]
+fn a_validation_that_is_late_still_has_its_deadline_and_a_new_connection_is_opened_beside_it() {
+    let core = full(Limits {
+        connect_timeout: 5_000,
+        validation_interval: 100,
+        validation_timeout: 500,
+        ..limits(1)
+    });
+    core.resize(0, 2, 1, &mut Todo::default());
+    let mut todo = Todo::default();
+    core.join(Nobody, 2_000, &mut todo).unwrap();
+    assert!(matches!(todo.jobs[..], [Job::Check(_)]));
+
+    assert!(advanced(&core, 2_099).jobs.is_empty());
+    assert!(matches!(advanced(&core, 2_100).jobs[..], [Job::Open(_)]));
+
+    assert!(advanced(&core, 2_499).overdue.is_empty());
+    assert_eq!(advanced(&core, 2_500).overdue.len(), 1);
+}
+
+#[test]
+fn a_dead_connection_is_seen_and_the_others_of_its_time_with_it() {
+    let core = Engine::new(limits(4));
+    let mut todo = Todo::default();
+    for _ in 0..4 {
+        core.join(Nobody, 1, &mut todo).unwrap();
+    }
+    let mut grants = Vec::new();
+    for (number, job) in (1_000..).zip(std::mem::take(&mut todo.jobs)) {
+        let Job::Open(claim) = job else { panic!("nothing but new connections") };
+        // Of these numbers, the odd ones are dead as soon as they are open.
+        core.fill(claim, number, number, 1, &mut todo).unwrap();
+    }
+    for wake in std::mem::take(&mut todo.wakes) {
+        let crate::effects::Wake::Granted(_, claim) = wake else { panic!("all are served") };
+        grants.push(claim);
+    }
+
+    assert_eq!(grants.len(), 2, "nobody was given a dead one");
+    assert_eq!(core.stats().closed(Reason::Dead), 2);
+    assert!(core.try_acquire(0, 1).is_none());
+}
+
+#[test]
+fn of_those_who_knock_at_a_database_that_is_down_one_at_a_time_is_let_through() {
+    let core = Engine::new(Limits { fail_fast_after: 100, connect_timeout: 1_000, ..limits(2) });
+    let claim = opening(&core);
+    assert!(core.open_failed(claim, 60, true, 10, &mut Todo::default()));
+    assert_eq!(core.failing_since(), Some(10));
+
+    assert!(!core.turns_away(0, 109), "it may be a moment's trouble");
+    assert!(core.turns_away(0, 110));
+    assert!(!core.turns_away(200, 110), "who has more time than that waits");
+    let [Job::Open(probe)] = advanced(&core, 110).jobs[..] else {
+        panic!("there is one who waits, and one attempt for it")
+    };
+    assert!(core.open_failed(probe, 300, true, 120, &mut Todo::default()));
+    assert_eq!(core.failing_since(), Some(10), "the first failure counts");
+    let [Job::Open(probe)] = advanced(&core, 300).jobs[..] else { panic!("another attempt") };
+    core.fill(probe, 2, 2, 310, &mut Todo::default()).unwrap();
+
+    assert_eq!(core.failing_since(), None);
+    assert!(!core.turns_away(0, 1_000));
+}
+
+#[test]
 fn a_validation_that_takes_too_long_costs_the_connection() {
     let core = full(Limits { validation_interval: 100, ..limits(1) });
     let todo = advanced(&core, 101);

@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::raw::slowly;
+pub(crate) use crate::vectorcall::{call, call_with};
 
 /// Interned strings and small numbers that the hot functions pass on.
 #[derive(Debug)]
@@ -66,32 +67,6 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     // Somebody else's names, were there any, would be the same.
     let _ = NAMES.set(py, names);
     Ok(())
-}
-
-/// `object.name()`: a new reference, or null with the error set.
-///
-/// # Safety
-/// The objects are alive during the call, and the thread is attached.
-#[inline]
-pub(crate) unsafe fn call(object: *mut PyObject, name: *mut PyObject) -> *mut PyObject {
-    let end = null_mut::<PyObject>();
-    // SAFETY: passed on to the caller; the list of arguments ends with null.
-    unsafe { ffi::PyObject_CallMethodObjArgs(object, name, end) }
-}
-
-/// `object.name(argument)`: a new reference, or null with the error set.
-///
-/// # Safety
-/// The objects are alive during the call, and the thread is attached.
-#[inline]
-pub(crate) unsafe fn call_with(
-    object: *mut PyObject,
-    name: *mut PyObject,
-    argument: *mut PyObject,
-) -> *mut PyObject {
-    let end = null_mut::<PyObject>();
-    // SAFETY: passed on to the caller; the list of arguments ends with null.
-    unsafe { ffi::PyObject_CallMethodObjArgs(object, name, argument, end) }
 }
 
 /// Calls `object.name()` for what it does. False when it failed, so that an error is set.
@@ -196,6 +171,13 @@ impl Arguments {
         if !self.names.is_null() || self.positional > 3 {
             // SAFETY: passed on to the caller.
             return unsafe { self.call_packed(object, name) };
+        }
+        match self.only() {
+            // SAFETY: passed on to the caller.
+            Only::Nothing => return unsafe { call(object, name) },
+            // SAFETY: passed on to the caller.
+            Only::One(one) => return unsafe { call_with(object, name, one) },
+            Only::More => {}
         }
         // Null ends the list of arguments, so what is left over is not looked at.
         let [one, two, three] = [0, 1, 2].map(|index| self.get(index));

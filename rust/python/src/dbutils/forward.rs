@@ -43,8 +43,8 @@ const ATTRIBUTES: [&str; 14] = [
 /// the trampoline of a PyO3 `__get__` takes as long as all the rest.
 #[pyclass(frozen, subclass, module = "millpond._core")]
 #[derive(Debug)]
-struct Attribute {
-    name: Py<PyString>,
+pub(super) struct Attribute {
+    pub(super) name: Py<PyString>,
     /// Its index in `TOUGH`, or none for an attribute of the driver's.
     method: Option<usize>,
 }
@@ -98,7 +98,7 @@ unsafe extern "C" fn get(
 
 /// As if there were no such attribute. Of an instance, `__getattr__` is asked next.
 #[cold]
-fn missing(attribute: &Bound<'_, Attribute>, class: *mut PyObject) -> *mut PyObject {
+pub(super) fn missing(attribute: &Bound<'_, Attribute>, class: *mut PyObject) -> *mut PyObject {
     slowly(|py| {
         let name = attribute.get().name.bind(py);
         // SAFETY: null, or alive during the call.
@@ -112,10 +112,12 @@ fn missing(attribute: &Bound<'_, Attribute>, class: *mut PyObject) -> *mut PyObj
     })
 }
 
-/// The class of the descriptors.
-fn descriptor_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+/// A class of descriptors that find an attribute by this function.
+pub(super) fn descriptor_class(
+    py: Python<'_>,
+    get: ffi::descrgetfunc,
+) -> PyResult<Bound<'_, PyType>> {
     let name: &'static CStr = c"millpond._core.Attribute";
-    let get: ffi::descrgetfunc = get;
     let mut slots = [
         PyType_Slot { slot: ffi::Py_tp_descr_get, pfunc: get as *mut _ },
         PyType_Slot { slot: 0, pfunc: null_mut() },
@@ -137,7 +139,7 @@ fn descriptor_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
 
 /// Puts the descriptors into the class of cursors.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
-    let class = descriptor_class(py)?;
+    let class = descriptor_class(py, get)?;
     let cursor = py.get_type::<CoreCursor>();
     for (index, name) in METHODS.iter().enumerate() {
         cursor.setattr(*name, class.call1((name, index))?)?;

@@ -35,6 +35,8 @@ pub(crate) struct CoreSteady {
     ping: AtomicI64,
     /// The fork generation in which the connection was opened.
     opened_in: AtomicU32,
+    /// Whether a pool asked for the level of thread safety of this connection, and was content.
+    safe: AtomicBool,
 }
 
 impl CoreSteady {
@@ -81,6 +83,17 @@ impl CoreSteady {
     pub(crate) unsafe fn stated_threadsafety(&self) -> *mut PyObject {
         // SAFETY: passed on to the caller.
         unsafe { self.threadsafety.get_raw() }
+    }
+
+    /// Whether `note_safe` was called since the connection was opened.
+    #[inline]
+    pub(super) fn is_known_safe(&self) -> bool {
+        self.safe.load(Relaxed)
+    }
+
+    /// Notes that a pool need not ask for the level of thread safety again.
+    pub(super) fn note_safe(&self) {
+        self.safe.store(true, Relaxed);
     }
 
     /// Whether the limit of uses is reached.
@@ -156,12 +169,14 @@ impl CoreSteady {
             maxusage: AtomicI64::new(0),
             ping: AtomicI64::new(0),
             opened_in: AtomicU32::new(fork::generation()),
+            safe: AtomicBool::new(false),
         }
     }
 
     /// Store a connection of the driver's for subsequent use.
     fn _store(&self, con: Py<PyAny>, py: Python<'_>) {
         self.opened_in.store(fork::generation(), Relaxed);
+        self.safe.store(false, Relaxed);
         self.con.set(py, Some(con));
         self.transaction.store(false, Relaxed);
         self.closed.store(false, Relaxed);
@@ -218,6 +233,7 @@ impl CoreSteady {
 
     #[setter(_threadsafety)]
     fn set_threadsafety(&self, py: Python<'_>, level: Py<PyAny>) {
+        self.safe.store(false, Relaxed);
         self.threadsafety.set(py, Some(level));
     }
 

@@ -1,0 +1,23 @@
+"""Starting a thread of the pool's own, wherever the need for it arises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
+
+
+def start(thread: threading.Thread) -> bool:
+    """Start a thread, and tell whether it runs.
+
+    It may be started in a finalizer too, and in gevent's event loop that finalizes what belonged to
+    a greenlet: there, `start` may not wait for the thread to begin.
+    """
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads to be had, or the interpreter is shutting down
+        return False
+    except AssertionError:  # gevent's BlockingSwitchOutError, after it made the greenlet
+        return True
+    return True
