@@ -68,10 +68,14 @@ class _Watch(Generic[C]):
         with self._lock:
             if self.over or self.hung_up:
                 return None
+            stuck = not self._settled.is_set()
             self._settled.clear()
             if not self.fired:
                 self._fired_at = time.monotonic()
             self.fired = True
+        if stuck:  # in the cancellation before, which another worker is still at
+            self._hang_up()
+            return None
         try:
             self._driver.cancel(self._conn)
         except Exception as error:  # noqa: BLE001  the block goes on, and is told by its end
@@ -80,22 +84,27 @@ class _Watch(Generic[C]):
         else:
             self.failed = None
         finally:
-            if time.monotonic() - self._fired_at >= LONGEST_CANCEL:
-                self._give_up()
+            if time.monotonic() - self._fired_at >= LONGEST_CANCEL and self._is_in_vain():
+                self._hang_up()
             self._settled.set()
         pause = self._pause
         self._pause = min(2 * pause, LONGEST_PAUSE)
         return pause
 
-    def _give_up(self) -> None:
-        """Hang up, where a statement runs on that no cancellation reaches, or ends.
-
-        Its server may be out of reach, and nothing else would ever end the wait for its answer.
-        """
+    def _is_in_vain(self) -> bool:
+        """Say whether no cancellation reaches the statement, or ends it: its server may be gone."""
         status = self._driver.transaction_status(self._conn)
-        stuck = self.failed is not None or status is TransactionStatus.ACTIVE
-        if stuck and _hang_up(self._driver, self._conn):
-            self.hung_up = self.lingers = True
+        return self.failed is not None or status is TransactionStatus.ACTIVE
+
+    def _hang_up(self) -> None:
+        """Shut the connection's socket down: nothing else may ever end the wait for an answer."""
+        with suppress(Exception):
+            number = self._driver.fileno(self._conn)
+            with socket.socket(fileno=os.dup(number)) as sock:
+                # If it is the same after the dup, then the dup is not somebody else's by now.
+                if self._driver.fileno(self._conn) == number:
+                    self.hung_up = self.lingers = True
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> bool:
         """Say that the block is over. True when it was cancelled."""
@@ -111,18 +120,6 @@ class _Watch(Generic[C]):
             return False
         driver = self._driver
         return driver.is_cancelled(error) or (self.hung_up and driver.is_disconnect(error))
-
-
-def _hang_up(driver: Driver[C], conn: C) -> bool:
-    """Shut the socket of a connection down that another thread is using. False if it has none."""
-    with suppress(Exception):
-        number = driver.fileno(conn)
-        with socket.socket(fileno=os.dup(number)) as sock:
-            # If it is the same after the dup, then the dup is not somebody else's by now.
-            if driver.fileno(conn) == number:
-                sock.shutdown(socket.SHUT_RDWR)
-                return True
-    return False
 
 
 class QueryTimeouts(Generic[C]):
@@ -200,12 +197,13 @@ class QueryTimeouts(Generic[C]):
     def _watch(self, watch: _Watch[C], seconds: float) -> None:
         # Under the lock, or the alarm might be heard before anybody knows what it is for.
         with self._watching:
+            self._unwatch(watch)
             if not watch.over:
                 watch.alarm = self._set_alarm(seconds)
                 self._watches[watch.alarm.number] = watch
 
     def _unwatch(self, watch: _Watch[C]) -> None:
-        """Forget a watch that is over."""
+        """Forget the alarm of a watch."""
         with self._watching:
             if watch.alarm is not None:
                 self._watches.pop(watch.alarm.number, None)
@@ -219,6 +217,8 @@ class QueryTimeouts(Generic[C]):
             self._workers.submit(lambda: self._fire(watch))
 
     def _fire(self, watch: _Watch[C]) -> None:
+        # Should the cancellation hang as well, another worker gives up on both.
+        self._watch(watch, LONGEST_CANCEL)
         again = watch.fire()
         if again is not None:
             self._watch(watch, again)

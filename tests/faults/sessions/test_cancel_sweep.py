@@ -16,7 +16,7 @@ import millpond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faults.sessions.conftest import Bench
+    from faults.sessions.bench import Bench
 
 pytestmark = pytest.mark.slow
 

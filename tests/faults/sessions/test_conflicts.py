@@ -13,7 +13,7 @@ from helpers import PATIENCE, eventually, in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faults.sessions.conftest import Bench
+    from faults.sessions.bench import Bench
 
     Pool = millpond.Pool[Any]
 

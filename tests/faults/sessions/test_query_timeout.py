@@ -12,7 +12,7 @@ import millpond
 from helpers import eventually, in_thread
 
 if TYPE_CHECKING:
-    from faults.sessions.conftest import Bench
+    from faults.sessions.bench import Bench
 
 SOON = 1.0
 

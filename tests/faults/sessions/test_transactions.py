@@ -10,7 +10,7 @@ import millpond
 from helpers import in_thread
 
 if TYPE_CHECKING:
-    from faults.sessions.conftest import Bench
+    from faults.sessions.bench import Bench
 
     Pool = millpond.Pool[Any]
 
