@@ -45,6 +45,8 @@ class _Watch(Generic[C]):
     def __init__(self, driver: Driver[C], conn: C) -> None:
         self._driver = driver
         self._conn = conn
+        # Now, as some drivers do not tell while a statement is running.
+        self._socket = _socket_of(driver, conn)
         self._lock = threading.Lock()
         self._settled = threading.Event()
         self._settled.set()
@@ -98,13 +100,12 @@ class _Watch(Generic[C]):
 
     def _hang_up(self) -> None:
         """Shut the connection's socket down: nothing else may ever end the wait for an answer."""
-        with suppress(Exception):
-            number = self._driver.fileno(self._conn)
-            with socket.socket(fileno=os.dup(number)) as sock:
-                # If it is the same after the dup, then the dup is not somebody else's by now.
-                if self._driver.fileno(self._conn) == number:
-                    self.hung_up = self.lingers = True
-                    sock.shutdown(socket.SHUT_RDWR)
+        number, inode = self._socket
+        with suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+            # The number may be another socket's by now; what the dup is cannot change any more.
+            if os.fstat(sock.fileno()).st_ino == inode:
+                self.hung_up = self.lingers = True
+                sock.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> bool:
         """Say that the block is over. True when it was cancelled."""
@@ -120,6 +121,15 @@ class _Watch(Generic[C]):
             return False
         driver = self._driver
         return driver.is_cancelled(error) or (self.hung_up and driver.is_disconnect(error))
+
+
+def _socket_of(driver: Driver[C], conn: C) -> tuple[int, int]:
+    """Return the number of a connection's socket and its inode, which no other has; else -1."""
+    with suppress(OSError):
+        number = driver.fileno(conn)
+        if number >= 0:
+            return number, os.fstat(number).st_ino
+    return -1, -1
 
 
 class QueryTimeouts(Generic[C]):

@@ -125,7 +125,9 @@ class User:
         def work(conn: Any) -> None:
             with self._pool.query_timeout(conn, QUERY_TIMEOUT):
                 (value,) = self._row(
-                    conn, f"SELECT value FROM {self._server.table} WHERE id = %s FOR UPDATE", COUNTER
+                    conn,
+                    f"SELECT value FROM {self._server.table} WHERE id = %s FOR UPDATE",
+                    COUNTER,
                 )
                 self._set(conn, COUNTER, str(int(value) + 1))
 

@@ -28,7 +28,8 @@ def test_a_statement_is_left_when_nothing_ends_it(
     """The thread comes free, the connection is replaced, and the next one is answered."""
     monkeypatch.setattr(_query, "LONGEST_CANCEL", 0.5)
     parts = urlsplit(served.case.url)
-    assert parts.hostname and parts.port
+    if parts.hostname is None or parts.port is None:
+        pytest.skip("the server is reached by a Unix socket, which has no wire")
     mark = f"mark_{time.monotonic_ns()}"
     with (
         proxy((parts.hostname, parts.port)) as wire,

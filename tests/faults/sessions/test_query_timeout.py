@@ -118,7 +118,6 @@ def test_a_statement_that_begins_when_the_time_is_over_is_cancelled_too(bench: B
 def test_many_threads_time_out_at_once_and_nobody_else_is_hit(bench: Bench) -> None:
     """Each cancellation has its own connection for a target, and no other."""
     with bench.pool(max_size=8) as pool:
-
         # MariaDB's SLEEP()s share a mutex, on which several KILLs get stuck.
         busy = "SELECT COUNT(*) FROM seq_1_to_1000000000 WHERE seq % 7 = 8"
         endless = busy if bench.kind == "mysql" else bench.case.endless
