@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import millpond
-from helpers import PATIENCE, eventually, in_thread, pass_time
+from helpers import PATIENCE, eventually, in_thread, pass_time, pass_time_until
 from millpond.drivers import Dbapi
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def test_a_cancellation_that_came_too_early_is_repeated(pool: Pool, clock: Manua
         eventually(lambda: conn.cancels == 1)
         conn.cancelled.clear()  # it was for nothing, as no statement was running
         running = in_thread(conn.execute)
-        eventually(lambda: pass_time(pool, clock, 0.1) or running.done)
+        pass_time_until(pool, clock, lambda: running.done)
         raise running.error() or AssertionError
 
     assert conn.cancels >= 2
@@ -179,7 +179,7 @@ def test_a_connection_whose_cancellation_failed_is_not_lent_again(
 
     monkeypatch.setattr(pool._driver, "cancel", fail_once)
     with pool.connection(query_timeout=2.0) as first:
-        eventually(lambda: pass_time(pool, clock, 1.0) or first.cancels)
+        pass_time_until(pool, clock, lambda: first.cancels)
 
     with pool.connection() as conn:
         assert conn is not first

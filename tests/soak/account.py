@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 # As long as answers come faster than this, the database is available.
-AVAILABLE: int | float = 0.25
+AVAILABLE: Final = 0.25
 
 
 @dataclass
@@ -73,8 +75,8 @@ class Account:
     def gaps(self) -> list[float]:
         """Return the times without any answer that were longer than is usual."""
         moments = [self.began, *sorted(self.answers)]
-        pairs = zip(moments, moments[1:], strict=False)
-        return [after - before for before, after in pairs if after - before > AVAILABLE]
+        times = (after - before for before, after in itertools.pairwise(moments))
+        return [one for one in times if one > AVAILABLE]
 
     def recoveries(self) -> dict[str, list[float]]:
         """Return for each kind of fault the seconds from its end to the next answer."""

@@ -35,6 +35,7 @@ class Troublemaker:
         server: Server,
         wire: Proxy,
         account: Account,
+        *,
         size: int,
         seed: int,
     ) -> None:

@@ -84,14 +84,16 @@ def as_text(ledger: Ledger) -> str:
     told = ledger.to_dict()
     succeeded = sum(n for name, n in told["requests"].items() if "failed" not in name)
     failed = sum(told["requests"].values()) - succeeded
+    away = told["unavailable"]
+    closed = ", ".join(f"{count} {reason}" for reason, count in told["closed"].items())
+    gone, silent = f"{told['turned_away']} turned away", f"at most {away['longest']} s"
     lines = [
         f"{told['url']}: {told['seconds']:.0f} s, seed {told['seed']}",
-        f"{succeeded} requests answered, {failed} failed; {told['acquired']} acquires, "
-        f"{told['gave_up']} gave up, {told['turned_away']} turned away",
-        f"without any answer for {told['unavailable']['seconds']} s in all "
-        f"({told['unavailable']['times']} times, at most {told['unavailable']['longest']} s)",
-        f"{told['opened']} connections opened, {told['open_failed']} attempts failed; closed: "
-        + ", ".join(f"{count} {reason}" for reason, count in told["closed"].items()),
+        f"{succeeded} requests answered, {failed} failed",
+        f"{told['acquired']} acquires, {told['gave_up']} gave up, {gone}",
+        f"{away['times']} times without any answer: {away['seconds']} s in all, {silent}",
+        f"{told['opened']} connections opened, {told['open_failed']} attempts failed",
+        f"closed: {closed}",
         "",
         f"{'fault':<24}{'times':>7}{'errors':>8}{'to the next answer: median':>28}{'longest':>10}",
     ]

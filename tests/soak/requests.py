@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import millpond
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from soak.account import Account
@@ -111,12 +112,10 @@ class User:
         """Do the same in a transaction, with a savepoint that is taken back."""
         with self._pool.transaction() as conn, self._pool.query_timeout(conn, QUERY_TIMEOUT):
             token = self._write(conn)
-            try:
-                with self._pool.savepoint(conn):
-                    self._set(conn, self._number, "taken back")
-                    raise ApplicationError
-            except ApplicationError:
-                self._check_row(conn, {token}, "after a savepoint was taken back")
+            with suppress(ApplicationError), self._pool.savepoint(conn):
+                self._set(conn, self._number, "taken back")
+                raise ApplicationError
+            self._check_row(conn, {token}, "after a savepoint was taken back")
         self._possible = {token}
 
     def count(self) -> None:

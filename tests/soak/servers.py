@@ -70,7 +70,7 @@ class Postgres(Server):
     """PostgreSQL."""
 
     port = 5432
-    slow = "SELECT pg_sleep(30)"
+    slow = "SELECT pg_sleep(15)"
     table = f"millpond_soak_{os.getpid()}"
     options = {"application_name": APPLICATION}  # noqa: RUF012  set once
 
@@ -98,11 +98,14 @@ class MySQL(Server):
     port = 3306
     database = f"millpond_soak_{os.getpid()}"
     table = f"{database}.soak"
-    # A row that `prepare` locks. Not SLEEP(): in MariaDB all of them share one mutex, so that several
-    # KILLs wait for each other, give up after two seconds, and leave a result without an error.
+    # A row that `prepare` locks. Not SLEEP(): in MariaDB all of them share one mutex, so that
+    # several KILLs wait for each other, give up after two seconds, and leave a result and no error.
     slow = f"SELECT value FROM {table} WHERE id = -3 FOR UPDATE"
     # The server shows no application names; but each session's default database.
-    options = {"session": f"USE {database}"}  # noqa: RUF012
+    # A server that waits for a lock does not notice that its client is gone.
+    options = {  # noqa: RUF012
+        "session": (f"USE {database}", "SET SESSION innodb_lock_wait_timeout = 15")
+    }
 
     def sessions(self) -> list[int]:
         found = f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB = '{self.database}'"

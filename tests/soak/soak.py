@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import random
 import sys
 import threading
@@ -66,7 +65,7 @@ def soak(database: Server, wire: Proxy, seconds: float, interval: float, seed: i
     )  # fmt: skip
     pool.account = account
     users = [User(pool, database, account, number, seed + number) for number in range(THREADS)]
-    trouble = Troublemaker(pool, database, wire, account, SIZE, seed)
+    trouble = Troublemaker(pool, database, wire, account, size=SIZE, seed=seed)
     stop = threading.Event()
     threads = [threading.Thread(target=user.work, args=(stop,), daemon=True) for user in users]
     breaking = threading.Thread(target=trouble.work, args=(interval,), daemon=True)
@@ -162,7 +161,8 @@ def _becomes(predicate: Callable[[], object]) -> bool:
 
 def _descriptors() -> int:
     """Count the process's open files, where the system tells."""
-    return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    listed = Path("/proc/self/fd")
+    return len(list(listed.iterdir())) if listed.is_dir() else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import millpond
-
 from faults.sessions.bench import CASES, Bench, parameter
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def failed_transaction(bench: Bench, pool: millpond.Pool[Any], conn: Any, table:
 
 def savepoint(bench: Bench, pool: millpond.Pool[Any], conn: Any, table: str) -> object:
     """Leave a transaction within a savepoint."""
+    del bench
     pool._driver.begin(conn)
     pool._driver.execute(conn, "SAVEPOINT one")
     pool._driver.execute(conn, f"UPDATE {table} SET n = 7")

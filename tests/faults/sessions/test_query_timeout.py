@@ -58,7 +58,7 @@ def test_the_error_is_the_drivers_own_too_and_has_its_cause(bench: Bench) -> Non
         assert operational is not None
 
         with (
-            pytest.raises(operational, match="query_timeout=0.1 s was over") as caught,
+            pytest.raises(operational, match=r"query_timeout=0\.1 s was over") as caught,
             pool.connection(query_timeout=0.1) as conn,
         ):
             bench.case.rows(conn, bench.case.endless)
@@ -127,7 +127,7 @@ def test_many_threads_time_out_at_once_and_nobody_else_is_hit(bench: Bench) -> N
                 bench.case.rows(conn, endless)
 
         def quick() -> list[Any]:
-            answers = []
+            answers: list[Any] = []
             began = time.monotonic()
             while time.monotonic() - began < 0.6:
                 with pool.connection() as conn:
