@@ -234,7 +234,7 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         self._last_error: BaseException | None = None
         self._backoff = _jobs.Backoff()
         self._transactions = {}
-        self._watches = {}
+        self._begin_watching()
         self._progress = threading.Condition()
         limit = 2 * config.max_size + _SPARE_WORKERS
         options = self._options(clock)
@@ -381,7 +381,7 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
     def _begin_in_child(self) -> None:
         """Begin anew after a fork, with no connections and no threads."""
         self._transactions = {}
-        self._watches = {}
+        self._begin_watching()
         self._progress = threading.Condition()
         self._workers.after_fork()
         self._after_fork(threading.main_thread().ident or 0)

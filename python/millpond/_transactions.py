@@ -171,9 +171,13 @@ class Transactions(Generic[C]):
             The same connection.
 
         Raises:
-            Exception: Whatever the driver raises when it can't set a savepoint.
+            PoolConfigError: The database has no savepoints.
+            Exception: Whatever the driver raises when it can't set one.
         """
         driver = self._driver
+        if driver.savepoint_sql is None:
+            msg = f"savepoint: not possible with the driver {driver.name}, whose database has none"
+            raise PoolConfigError(msg)
         name = f"millpond_{next(_numbers)}"
         set_it, go_back, drop_it = driver.savepoint_sql
         driver.execute(conn, set_it.format(name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import millpond
-from helpers import PATIENCE, eventually, in_thread, pass_time
+from helpers import PATIENCE, eventually, in_thread, pass_time, pass_time_until
 from millpond.drivers import Dbapi
 
 if TYPE_CHECKING:
@@ -137,10 +137,11 @@ def test_the_end_of_a_block_waits_for_a_cancellation_under_way(
 
     running = in_thread(block)
     eventually(lambda: held)
+    (watch,) = pool._watches.values()
     pass_time(pool, clock, 2.1)
     assert held[0].cancelling.wait(PATIENCE)
     go_on.set()
-    eventually(lambda: pool._watches == {})
+    eventually(lambda: watch.over)
     assert not running.done
 
     held[0].may_cancel.set()
@@ -148,6 +149,56 @@ def test_the_end_of_a_block_waits_for_a_cancellation_under_way(
     assert running.result() == "ended"
     with pool.connection() as conn:
         assert (conn.cancels, conn.checks) == (1, 1)
+
+
+def test_a_cancellation_that_came_too_early_is_repeated(pool: Pool, clock: ManualClock) -> None:
+    with (
+        pytest.raises(millpond.QueryTimeout),
+        pool.connection(query_timeout=2.0) as conn,
+    ):
+        pass_time(pool, clock, 2.1)
+        eventually(lambda: conn.cancels == 1)
+        conn.cancelled.clear()  # it was for nothing, as no statement was running
+        running = in_thread(conn.execute)
+        pass_time_until(pool, clock, lambda: running.done)
+        raise running.error() or AssertionError
+
+    assert conn.cancels >= 2
+
+
+def test_a_connection_whose_cancellation_failed_is_not_lent_again(
+    pool: Pool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have reached the server all the same, and be carried out at any time."""
+    failures = [OSError("no answer")]
+
+    def fail_once(conn: Server) -> None:
+        if failures:
+            raise failures.pop()
+        Cancelling.cancel(conn)
+
+    monkeypatch.setattr(pool._driver, "cancel", fail_once)
+    with pool.connection(query_timeout=2.0) as first:
+        pass_time_until(pool, clock, lambda: first.cancels)
+
+    with pool.connection() as conn:
+        assert conn is not first
+    assert pool.stats().closed["suspect"] == 1
+
+
+def test_a_cancellation_that_does_not_end_holds_nobody_and_its_connection_is_closed(
+    pool: Pool, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millpond._query.LONGEST_CANCEL", 0.05)
+    with pool.connection(query_timeout=2.0) as first:
+        first.may_cancel.clear()
+        pass_time(pool, clock, 2.1)
+        assert first.cancelling.wait(PATIENCE)
+
+    with pool.connection() as conn:
+        assert conn is not first
+    first.may_cancel.set()
+    assert pool.stats().closed["suspect"] == 1
 
 
 def test_another_error_of_the_block_stays_what_it_is(pool: Pool, clock: ManualClock) -> None:
@@ -183,7 +234,7 @@ def test_a_cancellation_that_fails_is_logged_and_the_block_goes_on(
     pool._driver.cancel = fail  # type: ignore[assignment]
     with pool.connection(query_timeout=1.0):
         pass_time(pool, clock, 1.1)
-        eventually(lambda: all(watch.failed for watch in pool._watches.values()))
+        eventually(lambda: any(watch.failed for watch in pool._watches.values()))
 
     assert "cancelling a statement failed: OSError: no route" in caplog.text
 

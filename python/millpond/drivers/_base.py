@@ -169,8 +169,11 @@ class Driver(Protocol[C]):
         """
 
     @property
-    def savepoint_sql(self) -> tuple[str, str, str | None]:
-        """How to set a savepoint, go back to it, and drop it, with ``{}`` for its name."""
+    def savepoint_sql(self) -> tuple[str, str, str | None] | None:
+        """How to set a savepoint, go back to it, and drop it, with ``{}`` for its name.
+
+        ``None`` where there are none.
+        """
 
     def is_disconnect(self, error: BaseException) -> bool:
         """Say whether the error means that the connection is gone."""

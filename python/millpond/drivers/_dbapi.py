@@ -54,7 +54,7 @@ class Dbapi(Generic[C]):
     reset_method: str | None = None
     needs_is_alive: bool = False
     supports: frozenset[str] = frozenset({"session"})
-    savepoint_sql: tuple[str, str, str | None] = (
+    savepoint_sql: tuple[str, str, str | None] | None = (
         "SAVEPOINT {}",
         "ROLLBACK TO SAVEPOINT {}",
         "RELEASE SAVEPOINT {}",

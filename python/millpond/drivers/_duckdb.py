@@ -45,6 +45,7 @@ class Duckdb(Dbapi["Connection"]):
     name = "duckdb"
     operational_error = duckdb.OperationalError
     supports = frozenset({"autocommit", "cancel", "isolation_level", "read_only", "session"})
+    savepoint_sql = None
     isolation_levels = frozenset({"snapshot"})
     read_only_transactions = True
     only_at_connect = AT_CONNECT | {"read_only"}

@@ -52,7 +52,7 @@ _LOST: Final = re.compile(
     "|terminating connection"
     "|could not (?:receive data from|send data to) server"
     "|no connection to the server"
-    "|SSL (?:SYSCALL error|connection has been closed)"
+    "|SSL (?:SYSCALL error|error: unexpected eof|connection has been closed)"
     "|(?:Connection|connection) (?:reset|timed out|refused)"
     "|Broken pipe|EOF detected|Software caused connection abort"
 )

@@ -5,6 +5,9 @@ What both drivers of PostgreSQL share, and how URLs, timeouts and options work, 
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 # What `psycopg2.connect()` takes for itself; all else goes to libpq.
 _ARGUMENTS: Final = frozenset({"connection_factory", "cursor_factory"})
+# The whole message: its length, and the number that stands for the question.
+_SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
+# Seconds for each step.
+_CANCEL_TIMEOUT: Final = 2.0
 _ASYNC: Final = frozenset({"async", "async_"})
 
 
@@ -117,8 +124,28 @@ class Psycopg2(Libpq["Connection"]):
 
     @classmethod
     def cancel(cls, conn: Connection) -> None:
-        """Ask the server to end the running statement."""
+        """Ask the server to end the running statement, if it answers at all.
+
+        Raises:
+            OSError: It does not.
+        """
+        # psycopg2 holds the GIL until the server has heard of it. With one that is out of reach the
+        # whole process would stand still, so it has to say something to somebody else first.
+        _knock(conn)
         conn.cancel()
+
+
+def _knock(conn: Connection) -> None:
+    """Ask the server, on a socket of our own, whether it speaks TLS, and wait for any answer."""
+    with socket.socket(fileno=os.dup(conn.fileno())) as ours:
+        family, address = ours.family, ours.getpeername()
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_CANCEL_TIMEOUT)
+        probe.connect(address)
+        probe.sendall(_SSL_REQUEST)
+        if not probe.recv(1):
+            msg = "the server hung up"
+            raise ConnectionError(msg)
 
 
 def _clean(conn: Connection) -> None:

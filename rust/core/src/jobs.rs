@@ -306,6 +306,13 @@ impl<T: Vital, W: Waker> Core<T, W> {
         self.slots.get(claim.slot).flag(Flag::Vet, Some(claim.generation));
     }
 
+    /// Has the connection closed when its holder gives it back: a cancellation may hit it at any time,
+    /// and no validation tells when that is over.
+    pub fn condemn_held(&self, held: Held) {
+        let claim = held.claim();
+        self.slots.get(claim.slot).ask_to_retire(Reason::Suspect, Some(claim.generation));
+    }
+
     /// Hands the owner's connection to a job that validates it (T18).
     fn vet(&self, claim: Claim, from: State, now: Ticks, effects: &mut Effects<T, W>) -> bool {
         let Some(generation) = self.slots.get(claim.slot).begin_vet(claim.generation, from) else {

@@ -272,6 +272,10 @@ impl CorePool {
         release::suspect(slf, connection)
     }
 
+    fn _condemn(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
+        release::condemn(slf, connection)
+    }
+
     fn _set_alarm(slf: &Bound<'_, Self>, seconds: f64) -> PyResult<Alarm> {
         Alarm::set(slf, seconds)
     }

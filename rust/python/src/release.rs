@@ -127,11 +127,24 @@ pub(crate) fn is_retiring(inner: &Inner, connection: &Bound<'_, PyAny>) -> bool 
 
 /// Has a connection validated when it is given back.
 pub(crate) fn suspect(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
+    mark(slf, connection, |inner, held| inner.core.suspect_held(held))
+}
+
+/// Has a connection closed when it is given back.
+pub(crate) fn condemn(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
+    mark(slf, connection, |inner, held| inner.core.condemn_held(held))
+}
+
+fn mark(
+    slf: &Bound<'_, CorePool>,
+    connection: &Bound<'_, PyAny>,
+    how: impl FnOnce(&Inner, Held),
+) -> PyResult<()> {
     let inner = slf.get().started()?;
     let slot = inner.core.find(Connection::identity(connection.as_ptr()), thread::habit(inner.id));
     // Who has given it back meanwhile, or only has what stands in for one, has nothing to fear.
     if let Some(held) = slot.and_then(|slot| inner.core.held(slot, None)) {
-        inner.core.suspect_held(held);
+        how(inner, held);
     }
     Ok(())
 }

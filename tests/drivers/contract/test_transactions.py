@@ -59,11 +59,10 @@ def test_one_transaction_can_follow_the_other(session: Session) -> None:
 
 
 def test_a_savepoint_takes_back_a_part(case: Case, session: Session) -> None:
-    begin, go_back, drop = session.driver.savepoint_sql
     if not case.has_savepoints:
-        with pytest.raises(Exception, match=r"(?i)savepoint"):
-            session.run(begin.format("a"))
+        assert session.driver.savepoint_sql is None
         return
+    begin, go_back, drop = session.driver.savepoint_sql
     session.driver.begin(session.conn)
     session.run("INSERT INTO t VALUES (1)")
     session.run(begin.format("a"))
