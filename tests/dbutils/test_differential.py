@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 
-from differential.compare import parting, shortest
-from differential.differences import DIFFERENCES, Difference
+from differential.compare import both_tellings, parting
+from differential.differences import BY_ID, DIFFERENCES, Difference
 from differential.implementations import DBUTILS, MILLPOND
 from differential.player import quick_collections
 from differential.scripts import Script, Subject, scripts
@@ -44,10 +44,29 @@ def test_dbutils_and_millpond_tell_the_same_story(subject: Subject) -> None:
     def they_agree(script: Script) -> None:
         found = parting(script, DBUTILS, MILLPOND)
         if found is not None:
-            assert found.difference, str(shortest(script, DBUTILS, MILLPOND))
+            assert found.difference, both_tellings(found, DBUTILS, MILLPOND)
             event(found.difference.id)
 
     they_agree()
+
+
+def test_an_interrupt_while_a_lost_connection_is_replaced_keeps_no_connection_in_a_cycle() -> None:
+    """Found by the stories: it was closed when the collector next ran, and not at once."""
+    script = Script(
+        operations=(
+            ("connection", False),
+            ("fail", "rollback", ("operational",)),
+            ("fail", "close", ("interrupted",)),
+            ("drop", 0),
+        )
+    )
+
+    found = parting(script, DBUTILS, MILLPOND)
+
+    assert found is not None
+    assert found.where.ours.events == found.where.theirs.events
+    assert found.where.ours.events[-1] == ("close", 0)
+    assert found.difference is BY_ID["interrupted-finalizer"], str(found)
 
 
 # The shortest story for each of the differences that a story can show.

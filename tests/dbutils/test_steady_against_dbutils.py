@@ -1,7 +1,13 @@
-"""The same script on DBUtils and on us: the same calls of the driver, the same answers."""
+"""The same script on DBUtils and on us: the same calls of the driver, the same answers.
+
+When a statement failed for good, DBUtils' error knows itself by the frames of its traceback, and
+keeps the cursor until the garbage collector runs; ours goes at once. So here the collector runs
+after each error, and at no other time.
+"""
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from differential.player import quick_collections
 from millpond.dbutils import steady_db as ours
 from traced import (
     Connection,
@@ -21,7 +28,7 @@ from traced import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 theirs = pytest.importorskip("dbutils.steady_db")
 
@@ -68,8 +75,12 @@ class Play:
         action, arguments = step
         try:
             self.seen.append(action(self, *arguments))
+            failed = False
         except Exception as error:  # noqa: BLE001  whatever it is, it has to be the same
             self.seen.append(chain(error))
+            failed = True
+        if failed:
+            gc.collect()
         con, cursor = self.con, self.cursor
         self.seen += [con._con.name, con._usage, con._transaction, con._closed, con._ping]
         self.seen += [cursor._cursor.name, cursor._closed, cursor._inputsizes, cursor._outputsizes]
@@ -142,6 +153,31 @@ OPTIONS = st.fixed_dictionaries(
         "isfatal": st.sampled_from([None, True, False]),
     }
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collections_happen_on_demand() -> Iterator[None]:
+    with quick_collections():
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.enable()
+
+
+def test_a_failed_statement_does_not_keep_its_cursor_until_the_next_collection() -> None:
+    """The difference `failed-statements-let-go`."""
+    options = {"ping": 0, "isfatal": None}
+    for module, last in ((theirs, ["c1.cursor()"]), (ours, ["c1.cursor()", "c1.k1.close()"])):
+        play = Play(module, Connection, options)
+        fail(play, "execute", OperationalError, 3)
+        with pytest.raises(OperationalError):
+            play.cursor.execute()
+        play.driver.take()
+
+        make_cursor(play)
+
+        assert play.driver.take() == last
 
 
 @settings(max_examples=300, deadline=None)
