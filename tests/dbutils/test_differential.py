@@ -8,7 +8,6 @@ cursors. The two agree in each step, except for the differences in `differential
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
@@ -16,19 +15,9 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from differential.compare import both_tellings, parting
 from differential.differences import BY_ID, DIFFERENCES, Difference
 from differential.implementations import DBUTILS, MILLPOND
-from differential.player import quick_collections
 from differential.scripts import Script, Subject, scripts
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 EXAMPLES = int(os.environ.get("MILLPOND_DIFFERENTIAL_EXAMPLES", "100"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collections_are_quick() -> Iterator[None]:
-    with quick_collections():
-        yield
 
 
 @pytest.mark.parametrize("subject", ["PooledDB", "PersistentDB", "SteadyDB"])

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from differential.player import quick_collections
+from differential.player import collections_on_demand
 from millpond.dbutils import steady_db as ours
 from traced import (
     Connection,
@@ -28,7 +28,7 @@ from traced import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 theirs = pytest.importorskip("dbutils.steady_db")
 
@@ -155,29 +155,20 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _collections_happen_on_demand() -> Iterator[None]:
-    with quick_collections():
-        gc.disable()
-        try:
-            yield
-        finally:
-            gc.enable()
-
-
 def test_a_failed_statement_does_not_keep_its_cursor_until_the_next_collection() -> None:
     """The difference `failed-statements-let-go`."""
     options = {"ping": 0, "isfatal": None}
-    for module, last in ((theirs, ["c1.cursor()"]), (ours, ["c1.cursor()", "c1.k1.close()"])):
-        play = Play(module, Connection, options)
-        fail(play, "execute", OperationalError, 3)
-        with pytest.raises(OperationalError):
-            play.cursor.execute()
-        play.driver.take()
+    with collections_on_demand():
+        for module, last in ((theirs, ["c1.cursor()"]), (ours, ["c1.cursor()", "c1.k1.close()"])):
+            play = Play(module, Connection, options)
+            fail(play, "execute", OperationalError, 3)
+            with pytest.raises(OperationalError):
+                play.cursor.execute()
+            play.driver.take()
 
-        make_cursor(play)
+            make_cursor(play)
 
-        assert play.driver.take() == last
+            assert play.driver.take() == last
 
 
 @settings(max_examples=300, deadline=None)
@@ -189,8 +180,9 @@ def test_a_failed_statement_does_not_keep_its_cursor_until_the_next_collection()
 def test_both_do_the_same(
     options: dict[str, Any], connection: type[Connection], script: list[Step]
 ) -> None:
-    plays = [Play(module, connection, options) for module in (theirs, ours)]
-    for step in script:
-        for play in plays:
-            play.take(step)
-        assert plays[1].seen == plays[0].seen
+    with collections_on_demand():
+        plays = [Play(module, connection, options) for module in (theirs, ours)]
+        for step in script:
+            for play in plays:
+                play.take(step)
+            assert plays[1].seen == plays[0].seen

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from differential.compare import both_tellings, parting
 from differential.implementations import DBUTILS, MILLPOND
-from differential.player import quick_collections
 from differential.scripts import OPTIONS, Script, Subject, scripts
 
 met: Counter[str] = Counter()
@@ -48,10 +47,9 @@ def main() -> None:
     given_seconds, first = (*sys.argv[1:3], *("60", "0")[len(sys.argv) - 1 :])
     deadline = time.monotonic() + float(given_seconds)
     numbers = count(1_000_000 * int(first))
-    with quick_collections():
-        while time.monotonic() < deadline:
-            for subject in OPTIONS:
-                explore(subject, next(numbers))
+    while time.monotonic() < deadline:
+        for subject in OPTIONS:
+            explore(subject, next(numbers))
     print(f"{sum(met.values()):8} stories from seed {first}")  # noqa: T201
     for difference, times in met.most_common():
         print(f"{times:8} {difference}")  # noqa: T201
