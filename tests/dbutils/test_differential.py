@@ -86,6 +86,14 @@ STORIES = {
     "interrupted-finalizer": Script(
         operations=(("fail", "rollback", ("interrupted",)), ("dedicated",), ("drop", 0)),
     ),
+    "interrupted-share": Script(
+        operations=(
+            ("fail", "ping", ("interrupted",)),
+            ("connection", True),
+            ("chain",),
+        ),
+        options={"maxshared": 1},
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 When a statement failed for good, DBUtils' error knows itself by the frames of its traceback, and
 keeps the cursor until the garbage collector runs; ours goes at once. So here the collector runs
-after each error, and at no other time.
+after each error of DBUtils, and at no other time.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Play:
         self.driver = Driver()
         self.driver.connection = connection
         self.seen: list[object] = []
+        self.collects = module is theirs
         self.isfatal = options["isfatal"]
         if self.isfatal is not None:
             options = {**options, "isfatal": self.asked}
@@ -79,7 +80,7 @@ class Play:
         except Exception as error:  # noqa: BLE001  whatever it is, it has to be the same
             self.seen.append(chain(error))
             failed = True
-        if failed:
+        if failed and self.collects:
             gc.collect()
         con, cursor = self.con, self.cursor
         self.seen += [con._con.name, con._usage, con._transaction, con._closed, con._ping]

@@ -121,6 +121,15 @@ DIFFERENCES: Final = (
         situations.interrupted_finalizer,
     ),
     Difference(
+        "interrupted-share",
+        "1.4",
+        "after a KeyboardInterrupt in the check of a shared connection nobody shares it any more, "
+        "though it is still in use",
+        "its share is given back, and it stays shared",
+        "more connections would be shared than `maxshared` says",
+        situations.interrupted_share,
+    ),
+    Difference(
         "no-lost-wake-up",
         "4.2, 3",
         "a notification can be swallowed by a waiter who cannot use it",

@@ -116,3 +116,15 @@ def interrupted_finalizer(where: Situation) -> bool:
     one: dict[str, Any] = theirs.state.get("pool", {})
     other: dict[str, Any] = ours.state.get("pool", {})
     return one != other and one | {"_connections": 0} == other | {"_connections": 0}
+
+
+def interrupted_share(where: Situation) -> bool:
+    """All that differs is that DBUtils shares a connection no more, whose check was interrupted."""
+    theirs, ours = where.theirs, where.ours
+    if theirs.operation not in [("connection", True), ("chain",)]:
+        return False
+    same = theirs.events == ours.events and theirs.outcome == ours.outcome
+    names = [event[0] for event in theirs.events]
+    interrupted = names[-2:] in (["ping", "interrupted"], ["pinger", "interrupted"])
+    shared = [len(step.state.get("shared", ())) for step in (theirs, ours)]
+    return same and interrupted and shared[0] == shared[1] - 1
