@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
@@ -16,11 +16,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from differential.compare import parting, shortest, unexplained
 from differential.differences import BY_ID, DIFFERENCES
 from differential.implementations import DBUTILS
-from differential.player import quick_collections
 from differential.scripts import Script, Subject, scripts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 steady_db = import_module("dbutils.steady_db")
 
@@ -32,12 +28,6 @@ _OPTIONS = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _collections_are_quick() -> Iterator[None]:
-    with quick_collections():
-        yield
 
 
 @pytest.mark.parametrize("subject", ["PooledDB", "PersistentDB", "SteadyDB"])

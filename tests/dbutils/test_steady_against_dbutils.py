@@ -1,7 +1,13 @@
-"""The same script on DBUtils and on us: the same calls of the driver, the same answers."""
+"""The same script on DBUtils and on us: the same calls of the driver, the same answers.
+
+When a statement failed for good, DBUtils' error knows itself by the frames of its traceback, and
+keeps the cursor until the garbage collector runs; ours goes at once. So here the collector runs
+after each error of DBUtils, and at no other time.
+"""
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from differential.player import collections_on_demand
 from millpond.dbutils import steady_db as ours
 from traced import (
     Connection,
@@ -52,6 +59,7 @@ class Play:
         self.driver = Driver()
         self.driver.connection = connection
         self.seen: list[object] = []
+        self.collects = module is theirs
         self.isfatal = options["isfatal"]
         if self.isfatal is not None:
             options = {**options, "isfatal": self.asked}
@@ -68,8 +76,12 @@ class Play:
         action, arguments = step
         try:
             self.seen.append(action(self, *arguments))
+            failed = False
         except Exception as error:  # noqa: BLE001  whatever it is, it has to be the same
             self.seen.append(chain(error))
+            failed = True
+        if failed and self.collects:
+            gc.collect()
         con, cursor = self.con, self.cursor
         self.seen += [con._con.name, con._usage, con._transaction, con._closed, con._ping]
         self.seen += [cursor._cursor.name, cursor._closed, cursor._inputsizes, cursor._outputsizes]
@@ -144,6 +156,22 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+def test_a_failed_statement_does_not_keep_its_cursor_until_the_next_collection() -> None:
+    """The difference `failed-statements-let-go`."""
+    options = {"ping": 0, "isfatal": None}
+    with collections_on_demand():
+        for module, last in ((theirs, ["c1.cursor()"]), (ours, ["c1.cursor()", "c1.k1.close()"])):
+            play = Play(module, Connection, options)
+            fail(play, "execute", OperationalError, 3)
+            with pytest.raises(OperationalError):
+                play.cursor.execute()
+            play.driver.take()
+
+            make_cursor(play)
+
+            assert play.driver.take() == last
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     options=OPTIONS,
@@ -153,8 +181,9 @@ OPTIONS = st.fixed_dictionaries(
 def test_both_do_the_same(
     options: dict[str, Any], connection: type[Connection], script: list[Step]
 ) -> None:
-    plays = [Play(module, connection, options) for module in (theirs, ours)]
-    for step in script:
-        for play in plays:
-            play.take(step)
-        assert plays[1].seen == plays[0].seen
+    with collections_on_demand():
+        plays = [Play(module, connection, options) for module in (theirs, ours)]
+        for step in script:
+            for play in plays:
+                play.take(step)
+            assert plays[1].seen == plays[0].seen

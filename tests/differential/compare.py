@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from differential.differences import Difference, Situation, explanation
+from differential.differences import Difference, explanation
 from differential.player import Step, play
+from differential.situations import Situation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,16 @@ def shortest(script: Script, first: Implementation, second: Implementation) -> P
         tries = (unexplained(one, first, second) for one in _shorter(found.where.script))
         smaller = next((one for one in tries if one is not None), None)
     return found
+
+
+def both_tellings(found: Parting, first: Implementation, second: Implementation) -> str:
+    """Say all that it takes to see a parting again: the story as it was, and the shortest one.
+
+    A story that does not part again is said to do so: what it depends on is not in the script.
+    """
+    short = shortest(found.where.script, first, second)
+    again = str(short) if short is not None else "The same script does not part a second time."
+    return f"{again}\n\nIt was found as:\n\n{found}"
 
 
 def _shorter(script: Script) -> Iterator[Script]:

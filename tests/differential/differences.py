@@ -1,37 +1,22 @@
-"""The deliberate differences between DBUtils and millpond, and how a script shows each of them.
+"""The deliberate differences between DBUtils and millpond.
 
-`DIFFERENCES` is the whole list. A difference that single-threaded scripts can show has a function
-that recognises it in the first step that differs; it is as narrow as it can be, since whatever it
-recognises is not looked at any further. The others are tested by name, in the file they name.
+`DIFFERENCES` is the whole list, and the table in `python/millpond/dbutils/README.md` is made of it:
+`cd tests; python -m differential.differences` writes it there. A difference that single-threaded
+scripts can show has a function that recognises it, in `situations.py`. The others name their test.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from differential import situations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from differential.player import Step
-    from differential.scripts import Script
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Where two tellings of a script part.
-
-    Attributes:
-        script: The script.
-        steps: How DBUtils tells it, up to and with the step that differs.
-        theirs: That step as DBUtils tells it.
-        ours: The same as millpond tells it.
-    """
-
-    script: Script
-    steps: list[Step]
-    theirs: Step
-    ours: Step
+    from differential.situations import Situation
 
 
 @dataclass(frozen=True)
@@ -45,6 +30,7 @@ class Difference:
         millpond: What millpond does.
         why: Why nobody can depend on the former.
         explains: Whether it is why a script goes another way here; `None` if no script can tell.
+        test: The test that shows it, in `tests/dbutils`, if no script does.
     """
 
     id: str
@@ -53,93 +39,7 @@ class Difference:
     millpond: str
     why: str
     explains: Callable[[Situation], bool] | None = None
-
-
-_PLAIN: Final = ["BaseException", "object"]
-
-
-def _closed_while_shared(where: Situation) -> bool:
-    """The pool was closed, by the script or by the driver, while connections of it were shared."""
-    for before, step in zip(where.steps, where.steps[1:], strict=False):
-        if before.state.get("shared") and ("pool closed",) in step.events + step.leftovers:
-            return True
-    return False
-
-
-def _over_the_limit(where: Situation) -> bool:
-    """At the limit, DBUtils opens one more connection to share, as long as there is one already."""
-    state = where.steps[-2].state if len(where.steps) > 1 else {}
-    if where.theirs.operation not in [("connection", True), ("chain",)] or not state.get("shared"):
-        return False
-    pool = state["pool"]
-    limit = pool["_maxconnections"]
-    return bool(limit) and pool["_connections"] >= limit > 0
-
-
-def _maxshared_none(where: Situation) -> bool:
-    options = where.script.options
-    return (
-        where.theirs.operation == ("make",)
-        and options.get("maxshared", 0) is None
-        and bool(options.get("maxconnections"))
-        and where.theirs.outcome[0] == "raised"
-    )
-
-
-def _counts_in_flight(where: Situation) -> bool:
-    """The first thing that differs is the count which a driver sees while it is called."""
-    pairs = zip(where.theirs.events, where.ours.events, strict=False)
-    theirs, ours = next((pair for pair in pairs if pair[0] != pair[1]), ((), ()))
-    return theirs[:1] == ours[:1] and theirs[:1] in {("seen",), ("borrow",)}
-
-
-def _constructor_hangs(where: Situation) -> bool:
-    return (
-        where.theirs.operation == ("make",)
-        and where.theirs.outcome[:2] == ("raised", ["WouldWait", "Exception", *_PLAIN])
-        and where.ours.outcome[1][0] == "TooManyConnectionsError"
-    )
-
-
-def _limit_is_no_number(where: Situation) -> bool:
-    """Both refuse a limit that is no number, in other words."""
-    limits = ("mincached", "maxcached", "maxshared", "maxconnections")
-    return (
-        where.theirs.operation == ("make",)
-        and any(isinstance(where.script.options.get(limit), str) for limit in limits)
-        and where.theirs.outcome[:2]
-        == where.ours.outcome[:2]
-        == ("raised", ["TypeError", "Exception", *_PLAIN])
-    )
-
-
-def _maxshared_negative(where: Situation) -> bool:
-    maxshared = where.script.options.get("maxshared")
-    return isinstance(maxshared, int) and maxshared < 0
-
-
-def _more_idle_than_allowed(where: Situation) -> bool:
-    """A connection was returned while another one was rolled back, and DBUtils keeps both."""
-    borrowed = any(event[0] == "borrow" for event in where.theirs.events)
-    limit = where.theirs.state.get("pool", {}).get("_maxcached")
-    return borrowed and bool(limit) and len(where.theirs.state["idle"]) > limit
-
-
-def _returned_while_closing(where: Situation) -> bool:
-    """What a connection that is being closed gives back to the pool is closed by DBUtils, too."""
-    names = [event[0] for event in where.theirs.events]
-    return "pool closed" in names and "borrow" in names[names.index("pool closed") :]
-
-
-def _interrupted_finalizer(where: Situation) -> bool:
-    """All that differs is that DBUtils counts a connection on, whose proxy is gone."""
-    theirs, ours = where.theirs, where.ours
-    interrupted = any(event[0] == "interrupted" for event in theirs.events + theirs.leftovers)
-    if not interrupted or theirs.events != ours.events or theirs.outcome != ours.outcome:
-        return False
-    one: dict[str, Any] = theirs.state.get("pool", {})
-    other: dict[str, Any] = ours.state.get("pool", {})
-    return one != other and one | {"_connections": 0} == other | {"_connections": 0}
+    test: str = ""
 
 
 DIFFERENCES: Final = (
@@ -150,7 +50,7 @@ DIFFERENCES: Final = (
         "does so again: `_connections` becomes negative, and the limit is then exceeded",
         "a connection is uncounted once",
         "a negative count is of no use to anybody",
-        _closed_while_shared,
+        situations.closed_while_shared,
     ),
     Difference(
         "limit-holds-for-shared",
@@ -158,7 +58,7 @@ DIFFERENCES: Final = (
         "once a connection is shared, the next may be opened above `maxconnections`",
         "`maxconnections` is never exceeded: such a call shares a connection that is there",
         "the limit is there to protect the server",
-        _over_the_limit,
+        situations.over_the_limit,
     ),
     Difference(
         "maxshared-none",
@@ -166,16 +66,17 @@ DIFFERENCES: Final = (
         "`maxshared=None` with `maxconnections` raises TypeError",
         "`None` means 0",
         "DBUtils documents it so",
-        _maxshared_none,
+        situations.maxshared_none,
     ),
     Difference(
         "counts-in-flight",
         "1.4",
         "`_connections` counts a connection when it has been opened and checked",
-        "`_connections` counts it from the moment that its place is taken",
-        "only a driver that looks at the pool while it connects can tell, and the lock which made "
-        "it so is gone",
-        _counts_in_flight,
+        "`_connections` counts it from the moment that its place is taken; so a creator that "
+        "borrows from its own pool at the limit waits, or is refused",
+        "only a driver that looks at the pool while it connects can tell, and otherwise many who "
+        "connect at once would be too many",
+        situations.counts_in_flight,
     ),
     Difference(
         "limits-are-numbers",
@@ -183,7 +84,7 @@ DIFFERENCES: Final = (
         "a limit that is a text is a TypeError from within",
         "it is a TypeError that names the limit",
         "only the words differ",
-        _limit_is_no_number,
+        situations.limit_is_no_number,
     ),
     Difference(
         "maxshared-negative",
@@ -191,7 +92,7 @@ DIFFERENCES: Final = (
         "with a negative `maxshared` every call that would share is an IndexError",
         "a negative limit means 0, as with the other three",
         "such a pool can only be used without sharing",
-        _maxshared_negative,
+        situations.maxshared_negative,
     ),
     Difference(
         "close-takes-what-is-there",
@@ -199,7 +100,7 @@ DIFFERENCES: Final = (
         "`close()` also closes what the closing itself gives back to the pool",
         "`close()` closes what is idle when it is called",
         "it ends, whatever others give back meanwhile; the pool goes on in any case",
-        _returned_while_closing,
+        situations.returned_while_closing,
     ),
     Difference(
         "maxcached-holds",
@@ -208,7 +109,7 @@ DIFFERENCES: Final = (
         "`maxcached`",
         "its place is taken before the rollback begins",
         "`maxcached` says how many",
-        _more_idle_than_allowed,
+        situations.more_idle_than_allowed,
     ),
     Difference(
         "interrupted-finalizer",
@@ -217,7 +118,16 @@ DIFFERENCES: Final = (
         "and the connection is counted for ever",
         "the connection is uncounted",
         "one such moment in a pool with one connection, and it never lends again",
-        _interrupted_finalizer,
+        situations.interrupted_finalizer,
+    ),
+    Difference(
+        "interrupted-share",
+        "1.4",
+        "after a KeyboardInterrupt in the check of a shared connection nobody shares it any more, "
+        "though it is still in use",
+        "its share is given back, and it stays shared",
+        "more connections would be shared than `maxshared` says",
+        situations.interrupted_share,
     ),
     Difference(
         "no-lost-wake-up",
@@ -225,6 +135,7 @@ DIFFERENCES: Final = (
         "a notification can be swallowed by a waiter who cannot use it",
         "what becomes free goes to the oldest waiter who can use it",
         "a thread that sleeps beside a free connection is of no use to anybody",
+        test="test_pooled_waiting.py::test_a_shareable_waiter_swallows_no_dedicated_ones_permit",
     ),
     Difference(
         "transaction-end-wakes",
@@ -232,6 +143,7 @@ DIFFERENCES: Final = (
         "the end of a transaction on a shared connection wakes nobody",
         "it wakes who waits for a connection to share",
         "the same",
+        test="test_pooled_waiting.py::test_the_end_of_a_shared_transaction_wakes_who_waits_for_it",
     ),
     Difference(
         "constructor-never-hangs",
@@ -240,7 +152,7 @@ DIFFERENCES: Final = (
         "itself forever",
         "it raises TooManyConnectionsError, as without `blocking`, and says why",
         "nobody can use a pool that is never made",
-        _constructor_hangs,
+        situations.constructor_hangs,
     ),
     Difference(
         "nothing-slow-under-a-lock",
@@ -248,6 +160,7 @@ DIFFERENCES: Final = (
         "connect, ping and rollback run one after the other, under the pool's lock",
         "they run in parallel, in the callers' threads, and a return never waits for them",
         "the order among threads was chance before",
+        test="test_pooled_waiting.py::test_a_hanging_connect_holds_up_nobody_else",
     ),
     Difference(
         "first-come-first-served",
@@ -255,6 +168,7 @@ DIFFERENCES: Final = (
         "a thread that asks at the right moment gets ahead of those who wait",
         "who waits longest is served first, always",
         "the order was chance before",
+        test="test_differential_threads.py::test_a_wait_in_vain_costs_a_place_in_dbutils_only",
     ),
     Difference(
         "raise-serves-waiters",
@@ -262,6 +176,7 @@ DIFFERENCES: Final = (
         "raising `_maxconnections` wakes nobody",
         "it serves those who wait, as far as it reaches",
         "they would wait beside a place that is free",
+        test="test_differential_threads.py::test_a_higher_limit_serves_who_waits_in_millpond_only",
     ),
     Difference(
         "close-once",
@@ -269,6 +184,7 @@ DIFFERENCES: Final = (
         "two threads that close the same proxy can return its connection twice",
         "it is returned once",
         "two owners of a connection corrupt each other's work",
+        test="test_pooled_returns.py::test_of_many_who_close_a_connection_at_once_one_does",
     ),
     Difference(
         "fields-are-not-in-vars",
@@ -276,6 +192,7 @@ DIFFERENCES: Final = (
         "`vars()` of a pool, a proxy, a connection or a cursor has all of its attributes",
         "those that the core keeps are found by getattr and setattr, and not by vars()",
         "they are fields of a C object",
+        test="test_differences.py::test_what_the_core_keeps_is_not_in_vars",
     ),
     Difference(
         "fork-starts-clean",
@@ -283,6 +200,144 @@ DIFFERENCES: Final = (
         "after a fork, parent and child use the same sockets",
         "the child starts with no connection, and closes none of its parent's",
         "two processes on one socket corrupt each other's work",
+        test="test_pooled_fork.py::test_the_child_begins_with_nothing",
+    ),
+    Difference(
+        "failed-statements-let-go",
+        "2.5",
+        "when a statement failed for good, its error keeps the cursor, and the driver's cursor "
+        "open, until the garbage collector runs",
+        "the cursor goes with its last reference",
+        "when the collector runs is chance",
+        test="test_steady_against_dbutils.py::"
+        "test_a_failed_statement_does_not_keep_its_cursor_until_the_next_collection",
+    ),
+    Difference(
+        "never-negative",
+        "4.2, 1",
+        "`_connections` becomes negative when `cache()` gets a connection that nobody borrowed",
+        "it stays at 0",
+        "the limit would be exceeded by as much",
+        test="test_pooled_returns.py::"
+        "test_what_was_lent_by_nobody_does_not_make_the_count_negative",
+    ),
+    Difference(
+        "threadsafety-asked-once",
+        "1.3",
+        "`con.threadsafety()` is asked at each checkout",
+        "it is asked once for each steady connection",
+        "it is the driver's, and does not change; asking costs as much as lending",
+        test="test_differences.py::test_whether_a_connection_is_safe_is_asked_once",
+    ),
+    Difference(
+        "shared-ends-wake",
+        "1.4",
+        "`commit`, `rollback` and `cancel` of a shared connection are the bound methods of the "
+        "steady one",
+        "they are partials that call it, and then wake who waits for the connection",
+        "they are called, and not compared",
+        test="test_differences.py::test_the_end_of_a_shared_transaction_is_a_partial",
+    ),
+    Difference(
+        "proxy-class-is-fixed",
+        "6, 5",
+        "another class put in the place of `pooled_db.PooledDedicatedDBConnection` is what "
+        "`connection()` then returns",
+        "it is not looked up there: override `connection()` in a subclass, or put attributes on"
+        " the proxy",
+        "a look into the module would cost each checkout, and the two ways that are left do the"
+        " same",
+        test="test_differences.py::test_the_class_of_proxies_is_not_looked_up",
+    ),
+    Difference(
+        "pools-are-not-copied",
+        "A",
+        "`copy.copy(pool)` is a second pool with the same lists, the same lock and a count of "
+        "its own",
+        "it is a TypeError",
+        "two counts for the same connections exceed the limit",
+        test="test_differences.py::test_a_pool_is_not_copied",
+    ),
+    Difference(
+        "numbers-are-integers",
+        "A",
+        "`_usage`, `_maxusage` and `_ping` of a steady connection can be set to anything, and "
+        "fail later",
+        "what is no integer is a TypeError at once",
+        "nothing else works",
+        test="test_steady_connection.py::test_values_of_the_wrong_kind_are_refused",
+    ),
+    Difference(
+        "tough-methods-of-the-class",
+        "2.3",
+        "a `_get_tough_method` set on one cursor makes all of its tough methods",
+        "it makes those other than `execute`, `executemany` and `callproc`; one of a class "
+        "makes all of them, and so do `execute` and the others set on the cursor",
+        "looking for it would cost each statement",
+        test="test_differences.py::test_a_tough_method_maker_of_one_cursor_makes_the_rarer_ones",
+    ),
+    Difference(
+        "threads-close-their-own",
+        "4.1, 8",
+        "what `PersistentDB` has for a thread is closed when the `Thread` object goes, in "
+        "whatever thread that is",
+        "it is closed when the thread ends, in that thread",
+        "drivers such as sqlite3 refuse to be closed elsewhere, and servers count sessions",
+        test="test_persistent.py::"
+        "test_a_connection_is_closed_when_its_thread_ends_though_somebody_keeps_the_thread",
+    ),
+    Difference(
+        "simple-pools-fork",
+        "4.1, 39",
+        "after a fork, the simple pools of parent and child use the same sockets",
+        "the child connects again when it is first asked",
+        "as for `fork-starts-clean`",
+        test="test_simple.py::test_a_forked_child_connects_again_when_it_is_first_asked",
+    ),
+    Difference(
+        "pg-forks",
+        "4.1, 39",
+        "the same with `PooledPg`",
+        "the pool of the child is empty, and has all its places",
+        "the same",
+        test="test_pg.py::test_the_pool_of_a_child_is_empty_and_has_all_its_places",
+    ),
+    Difference(
+        "pg-loses-no-place",
+        "0, 7",
+        "a KeyboardInterrupt in the rollback of a connection that comes back to a `PooledPg` "
+        "costs a place for ever",
+        "it costs none, and neither does a connect that fails",
+        "after a few of these the pool lends no more",
+        test="test_pg.py::test_a_rollback_that_fails_costs_no_place",
+    ),
+    Difference(
+        "pg-constructor-never-hangs",
+        "4.2, 6",
+        "`PooledPg` with `blocking=True` and `mincached` above `maxconnections` waits for "
+        "itself forever",
+        "it raises TooManyConnectionsError",
+        "nobody can use a pool that is never made",
+        test="test_pg.py::"
+        "test_more_connections_at_the_start_than_there_may_be_are_an_error_and_no_hang",
+    ),
+    Difference(
+        "pg-proxy-is-atomic",
+        "4.2, 11",
+        "threads that close or reopen one `PooledPg` connection can give it back, or take one, "
+        "twice",
+        "it happens once",
+        "two owners of a connection corrupt each other's work",
+        test="test_pg.py::test_threads_that_reopen_one_connection_take_one",
+    ),
+    Difference(
+        "pg-own-error",
+        "2.7",
+        "when a PyGreSQL query's connection is closed under it, asking why fails, and that "
+        "error hides the query's",
+        "one gets the query's own error",
+        "it says what happened",
+        test="test_pg.py::test_the_error_of_a_query_that_closed_its_connection_is_not_hidden",
     ),
 )
 BY_ID: Final = {difference.id: difference for difference in DIFFERENCES}
@@ -297,7 +352,7 @@ def explanation(where: Situation) -> Difference | None:
 
 
 def as_markdown() -> str:
-    """Give the list as the table that is in `python/millpond/dbutils/README.md`."""
+    """Give the list as the table that is in the README."""
 
     def row(*cells: Any) -> str:
         return f"| {' | '.join(cells)} |\n"
@@ -305,3 +360,23 @@ def as_markdown() -> str:
     lines = [row("id", "DBUtils 3.2.0", "millpond", "why"), row(*["---"] * 4)]
     lines += [row(f"`{one.id}`", one.dbutils, one.millpond, one.why) for one in DIFFERENCES]
     return "".join(lines)
+
+
+README: Final = Path(__file__).parents[2] / "python/millpond/dbutils/README.md"
+_BEGIN: Final = "<!-- The table is made of tests/differential/differences.py. -->\n"
+_END: Final = "<!-- Here it ends. -->\n"
+
+
+def table_of(readme: str) -> str:
+    """Find the table in the text of the README."""
+    return readme.partition(_BEGIN)[2].partition(_END)[0]
+
+
+def main() -> None:
+    """Write the table into the README."""
+    text = README.read_text()
+    README.write_text(text.replace(_BEGIN + table_of(text) + _END, _BEGIN + as_markdown() + _END))
+
+
+if __name__ == "__main__":
+    main()

@@ -49,26 +49,25 @@ class Step:
     state: dict[str, Any] = field(default_factory=dict)
 
 
-def play(script: Script, implementation: Implementation) -> list[Step]:
-    """Tell the story. Finalizers run where they are due, and nowhere else."""
-    gc.disable()
-    try:
-        with FakeDriver(script.kind) as driver:
-            player = Player(script, implementation, driver)
-            return list(player.steps())
-    finally:
-        gc.enable()
-
-
 @contextmanager
-def quick_collections() -> Iterator[None]:
-    """Let the garbage collector look at what the stories make, and at nothing older."""
-    gc.collect()
+def collections_on_demand() -> Iterator[None]:
+    """Let the garbage collector run where it is called, and look at nothing older than this.
+
+    So finalizers run where they are due, and those of an earlier story not in the middle of this.
+    """
+    gc.disable()
     gc.freeze()
     try:
         yield
     finally:
         gc.unfreeze()
+        gc.enable()
+
+
+def play(script: Script, implementation: Implementation) -> list[Step]:
+    """Tell the story."""
+    with collections_on_demand(), FakeDriver(script.kind) as driver:
+        return list(Player(script, implementation, driver).steps())
 
 
 class Player:

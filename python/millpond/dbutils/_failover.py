@@ -160,9 +160,11 @@ def reopen_cursor(
 def reopen_after(con: Any, error: BaseException) -> NoReturn:
     """Replace the connection on which a transaction could not be ended, and raise the error."""
     try:
-        raise error
+        try:
+            raise error
+        finally:
+            reopen(con)  # which a signal may interrupt
     finally:
-        reopen(con)
         del error  # as above
 
 
