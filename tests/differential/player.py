@@ -38,7 +38,7 @@ class Step:
         operation: Which one.
         outcome: What it returned or raised.
         events: The calls which the driver saw.
-        leftovers: Those it saw later, when the last references of the operation were dropped.
+        leftovers: Those it saw later, when the garbage collector got what the operation left.
         state: What can be seen afterwards.
     """
 
@@ -105,9 +105,9 @@ class Player:
         except (Exception, fake_driver.Interrupted) as error:  # noqa: BLE001  both may raise anything
             raised = True
             outcome = ("raised", *self.plain_error(error))
-        # A traceback may be in a cycle with what the call had, and that has finalizers.
+        # DBUtils' tracebacks may be in a cycle with what the call had, and that has finalizers.
         leftovers = self.driver.events = []
-        if raised:
+        if raised and self.implementation.name != "millpond.dbutils":
             gc.collect()
         return Step(operation, outcome, events, leftovers, self.state())
 
