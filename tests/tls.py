@@ -177,7 +177,7 @@ class _Link:
         with suppress(OSError):  # the other side is gone
             self._greet()
             self._read()  # what came together with the end of the handshake
-            while not self._ended:
+            while True:
                 ready, _, _ = select.select([self._client, self._server], [], [], _LOOK_EVERY)
                 with self._lock:
                     if self._ended:

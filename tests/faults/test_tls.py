@@ -11,16 +11,16 @@ import psycopg
 import pytest
 
 import millpond
+from databases import mysql_arguments, mysql_from_path
 from helpers import eventually
 from load import Load
 from millpond import drivers
-from tls import Goodbye, TlsFront, tls_front
+from private_postgres import PrivatePostgres, private_postgres_with_tls
+from tls import Goodbye, TlsFront, certificate, tls_front
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from private_postgres import PrivatePostgres
 
 pytestmark = pytest.mark.server
 
@@ -192,3 +192,89 @@ def test_rows_that_nobody_read_out_of_tls_reach_nobody_else(front: TlsFront) -> 
                 assert ask(other) == 77
 
         assert pool.stats().gave_up == 0
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[PrivatePostgres]:
+    """Give a server that speaks TLS by itself."""
+    with private_postgres_with_tls() as server:
+        yield server
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_sessions_over_tls_that_the_server_terminates_are_never_lent(
+    secure: PrivatePostgres, size: int
+) -> None:
+    name = "millpond-tls"
+    url = f"{secure.url}?sslmode=require&application_name={name}"
+    with millpond.Pool(url, max_size=size) as pool:
+        sockets = fill_and_watch(pool, size)
+        assert secure.terminate(name) == size
+        arrives(sockets)
+        began = time.perf_counter()
+
+        with pool.connection() as conn:
+            assert conn.pgconn.ssl_in_use
+            assert ask(conn) == 77
+
+        assert time.perf_counter() - began < SOON
+        eventually(lambda: lost(pool) == size)
+        assert pool.stats().opened == size + 1
+
+
+def test_a_restart_of_a_server_with_tls_costs_only_statements_that_had_begun(
+    secure: PrivatePostgres,
+) -> None:
+    with millpond.Pool(f"{secure.url}?sslmode=require", max_size=8) as pool:
+        load = Load(pool, 16)
+        eventually(lambda: len(load.answers) > 100)
+        secure.stop()
+        eventually(lambda: pool.stats().open_failed > 0)
+        secure.start()
+        took = load.first_answer(time.monotonic() - 0.2)
+        load.end()
+
+        assert took < SOON + 0.5
+        assert len(load.errors) <= 8
+        assert all(isinstance(error, psycopg.OperationalError) for _, error in load.errors)
+
+
+@pytest.fixture(scope="module")
+def secure_mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a MariaDB or MySQL that speaks TLS by itself."""
+    shown = certificate(tmp_path_factory.mktemp("tls"))
+    with mysql_from_path(f"--ssl-cert={shown.chain}", f"--ssl-key={shown.key}") as url:
+        yield url
+
+
+def test_connections_of_pymysql_over_tls_that_were_killed_are_never_lent(secure_mysql: str) -> None:
+    import pymysql  # noqa: PLC0415  the server would have been skipped without it
+
+    def connect() -> Any:
+        unverified = {"check_hostname": False, "verify_mode": "none"}
+        return pymysql.connect(**mysql_arguments(secure_mysql), ssl=unverified)
+
+    with millpond.Pool(connect, max_size=4) as pool:
+        fileno = drivers.find(secure_mysql.replace("mysql:", "mysql+pymysql:")).fileno
+        held = [pool.acquire() for _ in range(4)]
+        for conn in held:
+            with conn.cursor() as cursor:
+                cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+                assert cursor.fetchone()[1]
+        sockets = [fileno(conn) for conn in held]
+        for conn in held:
+            pool.release(conn)
+        killer = connect()
+        with killer.cursor() as cursor:
+            for conn in held:
+                cursor.execute(f"KILL {conn.thread_id()}")
+        killer.close()
+        arrives(sockets)
+        began = time.perf_counter()
+
+        with pool.connection() as conn:
+            assert ask(conn) == 77
+
+        assert time.perf_counter() - began < SOON
+        eventually(lambda: lost(pool) == 4)
+        assert pool.stats().opened == 5
