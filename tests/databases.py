@@ -91,12 +91,13 @@ def mysql() -> Iterator[str]:
     elif _is_listening(3306) and _mysql_lets_us_in(LISTENING_MYSQL):
         yield LISTENING_MYSQL
     else:
-        with _from_path() as url:
+        with mysql_from_path() as url:
             yield url
 
 
 @contextmanager
-def _from_path() -> Iterator[str]:
+def mysql_from_path(*settings: str) -> Iterator[str]:
+    """Start a server of one's own, with further arguments, and give its URL."""
     server = shutil.which("mariadbd") or shutil.which("mysqld")
     if server is None:
         _missing("MySQL: nothing listens on 3306, and neither mariadbd nor mysqld is in the PATH")
@@ -104,13 +105,15 @@ def _from_path() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="millpond-my-", ignore_cleanup_errors=True) as folder:
         port = _free_port()
         url = f"mysql://root@127.0.0.1:{port}/test"
-        with _mysqld(server, Path(folder), port) as running:
+        with _mysqld(server, Path(folder), port, *settings) as running:
             _wait_until(lambda: _mysql_lets_us_in(url), running)
             yield url
 
 
 @contextmanager
-def _mysqld(server: str, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _mysqld(
+    server: str, folder: Path, port: int, *settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Make the files of a server, which has a user root without a password, and run it."""
     data = folder / "data"
     prepare = folder / "prepare.sql"
@@ -130,6 +133,7 @@ def _mysqld(server: str, folder: Path, port: int) -> Iterator[subprocess.Popen[b
             _missing(f"MySQL: {create[0]} fails with {created.returncode}")
         command += [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
         command += [f"--pid-file={folder / 'pid'}", f"--init-file={prepare}"]
+        command += settings
         with subprocess.Popen(command, stdout=log, stderr=log) as running:
             try:
                 yield running

@@ -7,6 +7,7 @@ else relies on it.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,12 +15,13 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import psycopg
 import pytest
 
 from helpers import eventually
+from tls import certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +33,20 @@ MAX_CONNECTIONS = 200
 _PATIENCE = 30.0
 
 
+class Files(NamedTuple):
+    """Where a server is, and whose."""
+
+    pgdata: Path
+    bin_path: Path
+    system_user: str
+
+
 class PrivatePostgres:
     """The server, which runs when the block begins."""
 
-    def __init__(self, files: PostgresServer) -> None:
+    def __init__(self, files: PostgresServer | Files, **settings: str) -> None:
         self._files = files
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address: tuple[str, int] = free.getsockname()
@@ -55,6 +66,7 @@ class PrivatePostgres:
             "unix_socket_directories": "",
             "fsync": "off",
             "shared_buffers": "16MB",
+            **self._settings,
         }
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         folder = str(self._files.pgdata)
@@ -110,6 +122,41 @@ def private_postgres() -> Iterator[PrivatePostgres]:
     # Not in pytest's temporary folder: the server runs as a user who may not look into that.
     with tempfile.TemporaryDirectory(prefix="millpond-pg-", ignore_cleanup_errors=True) as folder:
         server = PrivatePostgres(_files(Path(folder)))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
+
+
+@contextmanager
+def private_postgres_with_tls() -> Iterator[PrivatePostgres]:
+    """Run a server of Debian's, as the one that pip installs is built without TLS."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found or os.geteuid() != 0:
+        _missing("TLS needs Debian's postgresql, and root to run it as its user")
+    with tempfile.TemporaryDirectory(prefix="millpond-pg-", ignore_cleanup_errors=True) as folder:
+        files = Files(Path(folder, "data"), found[-1].parent, "postgres")
+        shutil.chown(folder, files.system_user)
+        command = [
+            str(found[-1]),
+            "-D",
+            str(files.pgdata),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+        ]
+        subprocess.run(
+            command, user=files.system_user, cwd=folder, check=True, stdout=subprocess.DEVNULL
+        )
+        shown = certificate(Path(folder))
+        for file in shown:
+            shutil.chown(file, files.system_user)
+        server = PrivatePostgres(
+            files, ssl="on", ssl_cert_file=str(shown.chain), ssl_key_file=str(shown.key)
+        )
         server.start()
         try:
             yield server

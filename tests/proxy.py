@@ -36,11 +36,14 @@ class Proxy:
         self._selector = selectors.DefaultSelector()
         # Each socket's other half, in both directions.
         self._links: dict[socket.socket, socket.socket] = {}
+        self._clients: set[socket.socket] = set()
         self._waiting: list[tuple[float, socket.socket]] = []
         self._frozen = False
         self._ended = False
         self.delay = 0.0
         self.accepted = 0
+        # How often a client has said something: its round trips, as long as it waits for answers.
+        self.asked = 0
         self._listener: socket.socket | None = None
         self.address: Address = (LOOPBACK, 0)
         self.allow()
@@ -124,6 +127,7 @@ class Proxy:
         elif isinstance(ready, socket.socket) and ready in self._links:
             try:
                 said = ready.recv(_CHUNK)
+                self.asked += bool(said) and ready in self._clients
                 self._links[ready].sendall(said)
             except OSError:
                 said = b""
@@ -141,6 +145,7 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
+            self._clients.add(client)
             for half, other in ((client, server), (server, client)):
                 half.settimeout(5.0)
                 self._links[half] = other
@@ -150,6 +155,7 @@ class Proxy:
         other = self._links.pop(half, None)
         if other is not None:
             self._links.pop(other, None)
+            self._clients -= {half, other}
             for one in (half, other):
                 self._selector.unregister(one)
                 one.close()

@@ -52,7 +52,9 @@ _LOST: Final = re.compile(
     "|terminating connection"
     "|could not (?:receive data from|send data to) server"
     "|no connection to the server"
-    "|SSL (?:SYSCALL error|error: unexpected eof|connection has been closed)"
+    "|SSL (?:SYSCALL error|connection has been closed)"
+    # OpenSSL 3 has words of its own for a FIN without close_notify.
+    "|SSL error: (?:unexpected eof|decryption failed)"
     "|(?:Connection|connection) (?:reset|timed out|refused)"
     "|Broken pipe|EOF detected|Software caused connection abort"
 )
