@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -45,14 +46,17 @@ class Backoff:
 
     def __init__(self) -> None:
         """Begin without failures."""
+        # Two attempts that fail in the same moment must not both count.
+        self._lock = threading.Lock()
         self._failures = 0
         self._failed_at = 0.0
         self._delay = 0.0
 
     def succeeded(self) -> None:
         """Forget the failures."""
-        self._failures = 0
-        self._failed_at = 0.0
+        with self._lock:
+            self._failures = 0
+            self._failed_at = 0.0
 
     def failed(self, started: float) -> float:
         """Count the failure of an attempt, and return the seconds to wait.
@@ -60,12 +64,14 @@ class Backoff:
         Args:
             started: When the attempt began, by `time.perf_counter()`.
         """
-        if started >= self._failed_at:
-            delay = min(FIRST_DELAY * GROWTH ** min(self._failures, 20), LONGEST_DELAY)
-            self._delay = delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
-            self._failures += 1
-            self._failed_at = time.perf_counter()
-        return self._delay
+        with self._lock:
+            if started >= self._failed_at:
+                delay = min(FIRST_DELAY * GROWTH ** min(self._failures, 20), LONGEST_DELAY)
+                jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
+                self._delay = delay * jitter
+                self._failures += 1
+                self._failed_at = time.perf_counter()
+            return self._delay
 
 
 def run(pool: Callbacks[Any], job: Job) -> None:

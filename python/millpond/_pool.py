@@ -382,6 +382,7 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         """Begin anew after a fork, with no connections and no threads."""
         self._transactions = {}
         self._begin_watching()
+        self._backoff = _jobs.Backoff()
         self._progress = threading.Condition()
         self._workers.after_fork()
         self._after_fork(threading.main_thread().ident or 0)

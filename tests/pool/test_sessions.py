@@ -128,6 +128,7 @@ def test_a_reset_of_the_session_that_fails_costs_the_connection(
 
 
 def test_a_reset_that_the_driver_does_not_have_is_an_error_at_construction() -> None:
+    pytest.importorskip("duckdb")
     with pytest.raises(PoolConfigError, match=r"^reset='session': not possible .* duckdb: DuckDB"):
         millpond.Pool("duckdb:///app.db", reset="session")
 
