@@ -87,24 +87,34 @@ def outcomes(failed: int) -> dict[str, str]:
 
 
 def test_all_have_to_pass_with_the_gil() -> None:
-    assert "320 of 320 pass" in runner["judge"](outcomes(failed=0), None)
+    assert "320 of 320 pass" in runner["judge"](outcomes(failed=0), [])
 
     with pytest.raises(
         runner["Failure"], match="1 failed, which DBUtils does not fail:\n  test_000"
     ):
-        runner["judge"](outcomes(failed=1), None)
+        runner["judge"](outcomes(failed=1), [])
 
 
 def test_what_dbutils_fails_itself_may_fail() -> None:
-    told = runner["judge"](outcomes(failed=1), outcomes(failed=2))
+    told = runner["judge"](outcomes(failed=1), [outcomes(failed=0), outcomes(failed=2)])
 
-    assert told.endswith("319 of 320 pass; DBUtils fails 2 of its own here")
+    assert told.endswith("319 of 320 pass; DBUtils fails 2 functions of its own here")
     with pytest.raises(
         runner["Failure"], match="1 failed, which DBUtils does not fail:\n  test_002"
     ):
-        runner["judge"](outcomes(failed=3), outcomes(failed=2))
+        runner["judge"](outcomes(failed=3), [outcomes(failed=2)])
+
+
+def test_parameters_with_which_a_test_fails_are_chance() -> None:
+    ours, theirs = outcomes(failed=0), outcomes(failed=0)
+    ours["test_000[2]"] = ours.pop("test_000").replace("passed", "failed")
+    theirs["test_000[1]"] = theirs.pop("test_000").replace("passed", "failed")
+
+    told = runner["judge"](ours, [theirs])
+
+    assert told.endswith("319 of 320 pass; DBUtils fails 1 function of its own here")
 
 
 def test_a_test_that_did_not_run_is_a_failure() -> None:
     with pytest.raises(runner["Failure"], match="319 tests ran, and there are 320"):
-        runner["judge"](dict(list(outcomes(failed=0).items())[1:]), None)
+        runner["judge"](dict(list(outcomes(failed=0).items())[1:]), [])
