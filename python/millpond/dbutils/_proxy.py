@@ -39,6 +39,7 @@ class Proxy:
             self.close()
 
     def _give_back(self, connection: Any) -> None:
+        """Give the connection back; each pool says how."""
         raise NotImplementedError
 
     def _let_go(self, connection: Any) -> None:

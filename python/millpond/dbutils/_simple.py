@@ -43,7 +43,9 @@ class SimplePool:
                 self._missing -= 1
 
     def _add(self, con: Any) -> None:
+        """Put a new connection aside; each of the two pools says where."""
         raise NotImplementedError
 
     def _begin_in_child(self) -> None:
+        """Forget what the parent has; each of the two pools says what that is."""
         raise NotImplementedError

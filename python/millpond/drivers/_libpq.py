@@ -174,6 +174,7 @@ class Libpq(Dbapi[C]):
 
     @classmethod
     def _open(cls, conninfo: str, arguments: Mapping[str, Any]) -> C:
+        """Connect; each of the two drivers says how."""
         raise NotImplementedError
 
     @classmethod

@@ -166,6 +166,7 @@ class MySQL(Dbapi[Any]):
 
     @classmethod
     def _open(cls, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Connect; each of the three drivers says how."""
         raise NotImplementedError
 
     @classmethod

@@ -6,7 +6,7 @@
 
 use millpond_core::Priority;
 use pyo3::exceptions::PyTypeError;
-use pyo3::ffi::{self, PyMethodDef, PyObject, Py_ssize_t};
+use pyo3::ffi::{self, PyObject, Py_ssize_t};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -15,7 +15,7 @@ use crate::connection::Connection;
 use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::pool::CorePool;
-use crate::raw::{is_none, keywords, none, receiver, slowly, Methods};
+use crate::raw::{is_none, keywords, none, plain, positional, receiver, slowly, unary, Methods};
 use crate::release::{self, Rest};
 use crate::thread;
 use crate::threads;
@@ -221,12 +221,7 @@ static POOL: Methods<3> = Methods::new([
         c"acquire($self, *, timeout=None, priority=\"normal\")\n--\n\nAcquire a connection, waiting for one if all are in use.",
         acquire_,
     ),
-    PyMethodDef {
-        ml_name: c"release".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: release_ },
-        ml_flags: ffi::METH_O,
-        ml_doc: c"release($self, connection, /)\n--\n\nGive a connection back, for the next caller to use.".as_ptr(),
-    },
+    unary(c"release", c"release($self, connection, /)\n--\n\nGive a connection back, for the next caller to use.", release_),
     keywords(
         c"connection",
         c"connection($self, *, timeout=None, priority=\"normal\", query_timeout=None)\n--\n\nLend a connection for the time of a ``with`` block.",
@@ -235,18 +230,8 @@ static POOL: Methods<3> = Methods::new([
 ]);
 
 static LEASE: Methods<2> = Methods::new([
-    PyMethodDef {
-        ml_name: c"__enter__".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: enter },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: c"__enter__($self, /)\n--\n\nAcquire the connection.".as_ptr(),
-    },
-    PyMethodDef {
-        ml_name: c"__exit__".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: exit },
-        ml_flags: ffi::METH_FASTCALL,
-        ml_doc: c"__exit__($self, /, *args)\n--\n\nRelease the connection.".as_ptr(),
-    },
+    plain(c"__enter__", c"__enter__($self, /)\n--\n\nAcquire the connection.", enter),
+    positional(c"__exit__", c"__exit__($self, /, *args)\n--\n\nRelease the connection.", exit),
 ]);
 
 /// Puts the functions into their classes.

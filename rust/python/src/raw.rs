@@ -104,6 +104,20 @@ pub(crate) const fn unary(
     PyMethodDef { ml_flags: ffi::METH_O, ..plain(name, doc, function) }
 }
 
+/// A function of any positional arguments.
+pub(crate) const fn positional(
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunctionFast,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: function },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
 /// Method definitions of one class, which the interpreter keeps pointers to for ever.
 pub(crate) struct Methods<const N: usize>(UnsafeCell<[PyMethodDef; N]>);
 

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi::{self, PyMethodDef, PyObject, Py_ssize_t};
+use pyo3::ffi::{self, PyObject, Py_ssize_t};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,7 +18,7 @@ use crate::field::Field;
 use crate::hot::Asked;
 use crate::inner::Inner;
 use crate::pool::CorePool;
-use crate::raw::{keywords, none, receiver, slowly, Methods};
+use crate::raw::{keywords, none, plain, positional, receiver, slowly, unary, Methods};
 use crate::release::{self, Rest};
 use crate::seat::Seat;
 
@@ -367,12 +367,7 @@ static POOL: Methods<3> = Methods::new([
         c"acquire($self, *, timeout=None)\n--\n\nEnter a block in the thread's connection, which is acquired if the thread has none.",
         acquire_,
     ),
-    PyMethodDef {
-        ml_name: c"release".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: release_ },
-        ml_flags: ffi::METH_O,
-        ml_doc: c"release($self, connection, /)\n--\n\nLeave the block that the last `acquire` entered.".as_ptr(),
-    },
+    unary(c"release", c"release($self, connection, /)\n--\n\nLeave the block that the last `acquire` entered.", release_),
     keywords(
         c"connection",
         c"connection($self, *, timeout=None)\n--\n\nLend the thread its connection for the time of a ``with`` block.",
@@ -381,18 +376,8 @@ static POOL: Methods<3> = Methods::new([
 ]);
 
 static LEASE: Methods<2> = Methods::new([
-    PyMethodDef {
-        ml_name: c"__enter__".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: enter },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: c"__enter__($self, /)\n--\n\nEnter the block.".as_ptr(),
-    },
-    PyMethodDef {
-        ml_name: c"__exit__".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: exit },
-        ml_flags: ffi::METH_FASTCALL,
-        ml_doc: c"__exit__($self, /, *args)\n--\n\nLeave the block.".as_ptr(),
-    },
+    plain(c"__enter__", c"__enter__($self, /)\n--\n\nEnter the block.", enter),
+    positional(c"__exit__", c"__exit__($self, /, *args)\n--\n\nLeave the block.", exit),
 ]);
 
 /// Puts the functions into their classes.

@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError};
-use pyo3::ffi::{self, PyMethodDef, PyObject, Py_ssize_t};
+use pyo3::ffi::{self, PyObject, Py_ssize_t};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -19,7 +19,7 @@ use super::pooled::CorePooledDB;
 use super::proxy;
 use super::steady::CoreSteady;
 use super::{attribute, idle};
-use crate::raw::{keywords, none, receiver, slowly, Methods, Owned, Pending};
+use crate::raw::{keywords, none, plain, receiver, slowly, Methods, Owned, Pending};
 
 pub(super) type Pool<'a, 'py> = Borrowed<'a, 'py, CorePooledDB>;
 
@@ -367,12 +367,7 @@ static METHODS: Methods<3> = Methods::new([
         c"connection($self, /, shareable=True)\n--\n\nLend a connection, waiting for one if the pool is at its limit and may block.",
         connection,
     ),
-    PyMethodDef {
-        ml_name: c"dedicated_connection".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: dedicated_connection },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: c"dedicated_connection($self, /)\n--\n\nLend a connection that nobody else uses meanwhile.".as_ptr(),
-    },
+    plain(c"dedicated_connection", c"dedicated_connection($self, /)\n--\n\nLend a connection that nobody else uses meanwhile.", dedicated_connection),
     keywords(
         c"cache",
         c"cache($self, /, con)\n--\n\nTake a connection back: what a proxy does when it is closed.",

@@ -15,7 +15,7 @@ use super::attribute;
 use super::lend;
 use super::proxy::{finalize, give_back, Hold, Proxy};
 use crate::field::Field;
-use crate::raw::{none, plain, slowly, unary, Owned, Pending, Table};
+use crate::raw::{none, plain, positional, slowly, unary, Owned, Pending, Table};
 
 static DEDICATED: AtomicPtr<PyTypeObject> = AtomicPtr::new(null_mut());
 static SHARED: AtomicPtr<PyTypeObject> = AtomicPtr::new(null_mut());
@@ -334,12 +334,7 @@ const fn methods<const IS_SHARED: bool>() -> Table<PyMethodDef, 5> {
             close::<IS_SHARED>,
         ),
         plain(c"__enter__", c"__enter__($self, /)\n--\n\nReturn the proxy.", enter),
-        PyMethodDef {
-            ml_name: c"__exit__".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: exit },
-            ml_flags: ffi::METH_FASTCALL,
-            ml_doc: c"__exit__($self, /, *exc)\n--\n\nClose the proxy.".as_ptr(),
-        },
+        positional(c"__exit__", c"__exit__($self, /, *exc)\n--\n\nClose the proxy.", exit),
         unary(
             c"__getattr__",
             c"__getattr__($self, name, /)\n--\n\nReturn an attribute of the steady connection.",
