@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
+from helpers import eventually
 from proxy import Proxy, proxy
 from soak.account import Account
 from soak.faults import Troublemaker
@@ -151,11 +152,10 @@ def _answer(conn: Any, number: int) -> int | None:
 
 def _becomes(predicate: Callable[[], object]) -> bool:
     """Say whether something is true soon."""
-    deadline = time.monotonic() + PATIENCE
-    while not predicate():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
+    try:
+        eventually(predicate, PATIENCE)
+    except AssertionError:
+        return False
     return True
 
 
