@@ -163,6 +163,48 @@ fn a_validation_that_ends_at_its_deadline_is_either_passed_or_overdue() {
     });
 }
 
+/// A connection that its holder left to a job to reset, until `TIMEOUT`.
+fn being_reset() -> (Arc<Pool>, Claim) {
+    let pool = Pool::full(Limits { validation_timeout: TIMEOUT, ..limits(1) });
+    let claim = pool.try_acquire(0).expect("it is idle");
+    let held = pool.core.held(claim.slot, Some(claim.generation)).expect("it was just acquired");
+    let claim = pool.does(0, |todo| pool.core.reset_later(held, 0, todo));
+    (pool, claim.expect("it is held"))
+}
+
+#[test]
+fn a_reset_by_a_job_that_ends_at_its_deadline_is_either_done_or_overdue() {
+    explore(|| {
+        let (pool, claim) = being_reset();
+        let timer = Arc::clone(&pool);
+        let timer = thread::spawn(move || {
+            let (_, todo) = advance(&timer, TIMEOUT);
+            let overdue = todo.overdue.len();
+            timer.perform(TIMEOUT, todo);
+            overdue
+        });
+
+        let done = pool.core.is_current(claim) && pool.end_reset(claim, TIMEOUT);
+
+        assert_eq!(done, timer.join().unwrap() == 0);
+        assert_eq!(done, pool.try_acquire(TIMEOUT).is_some());
+        assert_eq!(pool.closed(), u64::from(!done));
+    });
+}
+
+#[test]
+fn a_waiter_is_served_by_the_end_of_a_reset_that_a_job_does() {
+    explore(|| {
+        let (pool, claim) = being_reset();
+        let waiter = Arc::clone(&pool);
+        let waiter = thread::spawn(move || waiter.acquire(0).is_some());
+
+        assert!(pool.end_reset(claim, 0));
+
+        assert!(waiter.join().unwrap());
+    });
+}
+
 #[test]
 fn a_job_that_just_began_is_not_overdue() {
     explore(|| {

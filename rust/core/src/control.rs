@@ -30,8 +30,10 @@ pub struct SlotView {
     pub held_since: Option<Ticks>,
     /// Tick of the last release.
     pub released_at: Ticks,
-    /// Tick at which the connection was opened.
+    /// Tick at which the connection was opened; while that is not done yet, at which it began.
     pub opened_at: Ticks,
+    /// The connection's number in its pool, from 1; 0 while it is being opened.
+    pub number: u64,
     /// Borrows of the connection.
     pub uses: u64,
     /// Nanoseconds that its last validation took.
@@ -231,6 +233,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
 fn view<T>(index: u32, slot: &Slot<T>) -> SlotView {
     let word = slot.word();
     let record = &slot.record;
+    let opening = word.state() == State::Connecting;
     SlotView {
         slot: index,
         state: word.state(),
@@ -239,7 +242,8 @@ fn view<T>(index: u32, slot: &Slot<T>) -> SlotView {
         kept: word.has(Flag::Kept),
         held_since: record.held_since(word.generation()).filter(|_| word.is_held()),
         released_at: record.released_at.load(Relaxed),
-        opened_at: record.opened_at.load(Relaxed),
+        opened_at: if opening { &record.job_since } else { &record.opened_at }.load(Relaxed),
+        number: if opening { 0 } else { record.number.load(Relaxed) },
         uses: record.uses.load(Relaxed),
         latency: Some(record.latency.load(Relaxed)).filter(|nanos| *nanos != 0),
     }

@@ -185,6 +185,17 @@ impl<T: Vital, W: Waker> Core<T, W> {
         }
     }
 
+    /// Has the time of this borrow measured, whether or not it would be anyway.
+    pub fn measure(&self, claim: Claim, nanos: u64) {
+        self.slots.get(claim.slot).record.sampled_from.store(nanos, Relaxed);
+    }
+
+    /// The nanoseconds since which the claim's borrow is measured, if it is.
+    pub fn measured(&self, claim: Claim) -> Option<u64> {
+        let from = self.slots.get(claim.slot).record.sampled_from.load(Relaxed);
+        Some(from).filter(|from| *from != 0)
+    }
+
     /// Notes since when the connection is borrowed, for those who know what time it is. The fast path
     /// does not: there, `observe` notes it for whoever holds a connection while others wait.
     pub fn note_held(&self, claim: Claim, now: Ticks) {

@@ -37,8 +37,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
         };
         // SAFETY: `begin_fill` gave us the slot, and only `publish` below gives it up.
         unsafe { self.put(slot, value, identity) };
-        self.note_open(slot, now);
-        self.stats.opened.add_one();
+        self.note_open(slot, self.stats.opened.add_one(), now);
         self.forget_failures();
         self.publish(Claim { generation, ..claim }, now, effects);
         Ok(())
@@ -183,7 +182,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
             Some(Claim { slot: index, generation })
         })?;
         let due_at = now.saturating_add(self.limits.connect_timeout);
-        self.begin_job(claim, due_at, due_at, effects);
+        self.begin_job(claim, due_at, due_at, now, effects);
         self.note_attempt(now, effects);
         Some(claim)
     }
@@ -322,9 +321,24 @@ impl<T: Vital, W: Waker> Core<T, W> {
         true
     }
 
+    /// Hands what its holder gives back to a job that resets it (T9), as that has to wait for the server.
+    /// The job ends with `end_reset` or `retire_reset`. `None` when the caller does not hold it.
+    pub fn reset_later(
+        &self,
+        held: Held,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) -> Option<Claim> {
+        let claim = self.begin_reset(held)?;
+        let due_at = now.saturating_add(self.limits.validation_timeout);
+        self.begin_job(claim, due_at, due_at, now, effects);
+        Some(claim)
+    }
+
     fn begin_check(&self, claim: Claim, now: Ticks, effects: &mut Effects<T, W>) {
         let due_at = now.saturating_add(self.limits.validation_timeout);
-        self.begin_job(claim, due_at, due_at.min(now.saturating_add(LATE_AFTER)), effects);
+        let look_at = due_at.min(now.saturating_add(LATE_AFTER));
+        self.begin_job(claim, due_at, look_at, now, effects);
         effects.jobs.push(Job::Check(claim));
     }
 
@@ -362,13 +376,21 @@ impl<T: Vital, W: Waker> Core<T, W> {
     ) {
         self.stats.count_closed(reason);
         let due_at = now.saturating_add(self.limits.connect_timeout);
-        self.begin_job(claim, due_at, due_at, effects);
+        self.begin_job(claim, due_at, due_at, now, effects);
         effects.jobs.push(Job::Close(claim, value, reason));
     }
 
     /// Notes the deadline of a job, and arms the timer for it, or for a look before that.
-    fn begin_job(&self, claim: Claim, due_at: Ticks, look_at: Ticks, effects: &mut Effects<T, W>) {
+    fn begin_job(
+        &self,
+        claim: Claim,
+        due_at: Ticks,
+        look_at: Ticks,
+        now: Ticks,
+        effects: &mut Effects<T, W>,
+    ) {
         let record = &self.slots.get(claim.slot).record;
+        record.job_since.store(now, Relaxed);
         record.job_due_at.store(due_at, Relaxed);
         // Release: pairs with the Acquire in `has_job`, which an older deadline of the slot may call
         // for before the next line.
@@ -393,7 +415,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
         unsafe { slot.put(value, identity, socket) };
     }
 
-    fn note_open(&self, slot: &Slot<T>, now: Ticks) {
+    fn note_open(&self, slot: &Slot<T>, number: u64, now: Ticks) {
         let record = &slot.record;
         record.past_uses.store(record.borrows(), Relaxed);
         record.uses.store(0, Relaxed);
@@ -401,6 +423,7 @@ impl<T: Vital, W: Waker> Core<T, W> {
         record.latency.store(0, Relaxed);
         record.sampled_from.store(0, Relaxed);
         record.opened_at.store(now, Relaxed);
+        record.number.store(number, Relaxed);
         record.released_at.store(now, Relaxed);
         record.proven_at.store(now, Relaxed);
         record.expires_at.store(self.expiry(now), Relaxed);

@@ -203,7 +203,7 @@ impl<W: Waker> Permits<W> {
                 Ok(_) => {
                     self.acquired.add_one();
                     match queue.pop(0) {
-                        Some(waiter) => waiters.push(waiter),
+                        Some((waiter, _)) => waiters.push(waiter),
                         None => unreachable!("the word counts those who are in the queue"),
                     }
                     word = self.word.load(Relaxed);

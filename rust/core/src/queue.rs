@@ -162,9 +162,10 @@ impl<T: Vital, W: Waker> Core<T, W> {
         self.gate.load(Relaxed) & gate::WAITERS
     }
 
-    /// The ticks at which the waiters joined, oldest first.
-    pub fn waiting_since(&self) -> Vec<Ticks> {
-        self.queue.lock().joined()
+    /// The ticks at which the waiters joined, oldest first, and how many of them are urgent.
+    pub fn waiting_since(&self) -> (Vec<Ticks>, usize) {
+        let queue = self.queue.lock();
+        (queue.joined(), queue.urgent())
     }
 
     /// Gives what is there to those who wait, and keeps `min_size` connections open.
@@ -319,7 +320,10 @@ impl<T: Vital, W: Waker> Core<T, W> {
     }
 
     fn take_head(&self, queue: &mut WaitQueue<W>, now: Ticks) -> Option<W> {
-        let waker = queue.pop(now)?;
+        let (waker, priority) = queue.pop(now)?;
+        if priority == Priority::High {
+            self.stats.urgent_served.add_one();
+        }
         self.one_less();
         Some(waker)
     }

@@ -65,6 +65,10 @@ pub(crate) struct Record {
     pub(crate) job_due_at: AtomicU64,
     /// Why the connection was asked to retire: the number of a reason.
     pub(crate) retire_reason: Tally,
+    /// The connection's number in its pool, from 1.
+    pub(crate) number: Tally,
+    /// Tick at which the last job of the slot began.
+    pub(crate) job_since: Tally,
 }
 
 impl Record {
@@ -86,6 +90,8 @@ impl Record {
             job: zero(),
             job_due_at: zero(),
             retire_reason: Tally::new(0),
+            number: Tally::new(0),
+            job_since: Tally::new(0),
         }
     }
 }
@@ -119,6 +125,7 @@ impl Record {
         self.vetted_at_use.store(other.vetted_at_use.load(Relaxed), Relaxed);
         self.latency.store(other.latency.load(Relaxed), Relaxed);
         self.opened_at.store(other.opened_at.load(Relaxed), Relaxed);
+        self.number.store(other.number.load(Relaxed), Relaxed);
         self.expires_at.store(other.expires_at.load(Relaxed), Relaxed);
         self.sampled_from.store(0, Relaxed);
     }

@@ -20,9 +20,10 @@ impl Counter {
         Self(Tally::new(0))
     }
 
-    pub(crate) fn add_one(&self) {
+    /// Counts one more, and returns its number: the first is 1.
+    pub(crate) fn add_one(&self) -> u64 {
         // Relaxed: a count publishes nothing but itself.
-        self.0.fetch_add(1, Relaxed);
+        self.0.fetch_add(1, Relaxed) + 1
     }
 
     /// The number so far.
@@ -43,6 +44,12 @@ pub struct Stats {
     pub refused: Counter,
     /// Acquires that were told at once that the database is down.
     pub turned_away: Counter,
+    /// Acquires that ended by an error, whichever it was.
+    pub failed: Counter,
+    /// Of these, the ones that waited for as long as they wanted to.
+    pub timed_out: Counter,
+    /// Urgent waiters that were served.
+    pub urgent_served: Counter,
     /// Connections opened.
     pub opened: Counter,
     /// Attempts to open a connection that failed or took too long.
@@ -71,6 +78,9 @@ impl Stats {
             gave_up: Counter::new(),
             refused: Counter::new(),
             turned_away: Counter::new(),
+            failed: Counter::new(),
+            timed_out: Counter::new(),
+            urgent_served: Counter::new(),
             opened: Counter::new(),
             open_failed: Counter::new(),
             checks: Counter::new(),
@@ -83,6 +93,18 @@ impl Stats {
             open_time: Box::default(),
             check_time: Box::default(),
         }
+    }
+
+    /// Counts an acquire that its caller is told an error of. Who calls knows: the engine does not see
+    /// every end of a wait, and `try_acquire` ends without an error.
+    pub fn count_failed(&self) {
+        self.failed.add_one();
+    }
+
+    /// As `count_failed`, for one that waited for as long as it wanted to.
+    pub fn count_timed_out(&self) {
+        self.timed_out.add_one();
+        self.failed.add_one();
     }
 
     pub(crate) fn count_closed(&self, reason: Reason) {

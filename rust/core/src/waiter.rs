@@ -105,7 +105,7 @@ impl<W: Waker> WaitQueue<W> {
     pub(crate) fn expected_wait(&self, priority: Priority) -> u64 {
         let before = match priority {
             Priority::Normal => self.nodes.len(),
-            Priority::High => self.keys(self.urgent).count(),
+            Priority::High => self.urgent(),
         };
         (self.pace * (before as u64 + 1)) >> PACE_SHIFT
     }
@@ -145,15 +145,16 @@ impl<W: Waker> WaitQueue<W> {
     }
 
     /// Takes the waiter off the queue whose turn it is.
-    pub(crate) fn pop(&mut self, now: u64) -> Option<W> {
+    pub(crate) fn pop(&mut self, now: u64) -> Option<(W, Priority)> {
         let head = self.head()?;
         let others_wait = self.others.head.is_some();
-        match self.link(head).priority {
+        let priority = self.link(head).priority;
+        match priority {
             Priority::High if others_wait => self.in_a_row += 1,
             _ => self.in_a_row = 0,
         }
         self.note_served(now);
-        self.remove(Ticket(head), now)
+        self.remove(Ticket(head), now).map(|waker| (waker, priority))
     }
 
     /// Takes a waiter off the queue; `None` when somebody else already did.
@@ -189,6 +190,11 @@ impl<W: Waker> WaitQueue<W> {
         if let Some(node) = self.nodes.get_mut(ticket.0) {
             node.nudged = false;
         }
+    }
+
+    /// How many of the waiters are urgent.
+    pub(crate) fn urgent(&self) -> usize {
+        self.keys(self.urgent).count()
     }
 
     /// The ticks at which the waiters joined, oldest first.
@@ -273,7 +279,7 @@ mod tests {
     }
 
     fn rest(mut queue: WaitQueue<Caller>) -> String {
-        std::iter::from_fn(|| queue.pop(0)).map(|caller| caller.0).collect()
+        std::iter::from_fn(|| queue.pop(0)).map(|(caller, _)| caller.0).collect()
     }
 
     #[test]
@@ -348,6 +354,7 @@ mod tests {
         }
 
         assert_eq!(queue.joined(), [10, 11, 20, 20]);
+        assert_eq!(queue.urgent(), 2);
         assert_eq!(rest(queue), "xyab");
     }
 

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
 
 use crate::clock::seconds;
+use crate::heard::{self, Way};
 use crate::inner::{Inner, Site};
 use crate::pool::{CorePool, Todo};
 use crate::release::discard_claim;
@@ -67,7 +68,7 @@ pub(crate) fn acquire_within(
     let since = Instant::now();
     let mut turn = Turn::New;
     if let Some(claim) = inner.try_claim() {
-        match hand_out(slf, inner, claim)? {
+        match hand_out(slf, inner, claim, Way { since, queued: false })? {
             Some(acquired) => return Ok(Lent::connection(acquired)),
             None => turn = Turn::Again,
         }
@@ -75,14 +76,14 @@ pub(crate) fn acquire_within(
     loop {
         let wait = match Wait::join(slf, inner, terms, turn, since)? {
             Ok(wait) => wait,
-            Err(Refused::Closed) => return Err(refusal(slf, Refused::Closed)),
-            Err(refused) => return exhausted(slf, inner, refusal(slf, refused)),
+            Err(Refused::Closed) => return Err(refusal(slf, inner, Refused::Closed)),
+            Err(refused) => return exhausted(slf, inner, refusal(slf, inner, refused)),
         };
         let Some(claim) = wait.until(terms.limit)? else {
-            let waited = since.elapsed().as_secs_f64();
+            let waited = (since.elapsed().as_secs_f64(), wait.overtaken());
             return exhausted(slf, inner, CorePool::failure(slf, "timeout", waited));
         };
-        if let Some(acquired) = hand_out(slf, inner, claim)? {
+        if let Some(acquired) = hand_out(slf, inner, claim, Way { since, queued: true })? {
             return Ok(Lent::connection(acquired));
         }
         turn = Turn::Again;
@@ -92,19 +93,21 @@ pub(crate) fn acquire_within(
 /// Acquires an idle connection, or has one opened for the next attempt.
 pub(crate) fn try_acquire(slf: &Bound<'_, CorePool>) -> PyResult<Option<Acquired>> {
     let inner = slf.get().started()?;
+    let since = Instant::now();
+    let way = Way { since, queued: false };
     if let Some(claim) = inner.try_claim() {
-        return hand_out(slf, inner, claim);
+        return hand_out(slf, inner, claim, way);
     }
     let at_once = Some(Duration::ZERO);
     // Joining and leaving the queue at once, so that a connection is opened for the next attempt.
     let terms = Terms { limit: at_once, priority: Priority::Normal };
-    match Wait::join(slf, inner, terms, Turn::New, Instant::now())? {
+    match Wait::join(slf, inner, terms, Turn::New, since)? {
         Ok(wait) => match wait.until(at_once)? {
-            Some(claim) => hand_out(slf, inner, claim),
+            Some(claim) => hand_out(slf, inner, claim, way),
             None => Ok(None),
         },
         Err(Refused::Full | Refused::Down | Refused::Hopeless(_)) => Ok(None),
-        Err(refused) => Err(refusal(slf, refused)),
+        Err(refused) => Err(refusal(slf, inner, refused)),
     }
 }
 
@@ -119,21 +122,37 @@ enum Turn {
 
 /// Does for a new claim what was asked for beyond the engine's work, and gives out the connection; `None`
 /// when its driver says that it is dead, and it was closed.
+#[inline]
 pub(crate) fn hand_out(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
     claim: Claim,
+    way: Way,
 ) -> PyResult<Option<Acquired>> {
     let object = connection(slf.py(), inner, claim)?;
-    if inner.is_plain() {
+    if heard::is_silent(inner, way) {
         return Ok(Some((claim, object)));
     }
+    hand_out_with_care(slf, inner, claim, object, way)
+}
+
+/// The rest of `hand_out`, for a pool that is not plain.
+#[inline(never)]
+fn hand_out_with_care(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    claim: Claim,
+    object: Py<PyAny>,
+    way: Way,
+) -> PyResult<Option<Acquired>> {
     if !is_alive(slf, inner, claim, &object) {
         discard_claim(slf, inner, claim, Reason::Dead);
         return Ok(None);
     }
-    if let Err(error) = note_site(slf, inner, claim).and_then(|()| on_acquire(slf, inner, &object))
-    {
+    let done = note_site(slf, inner, claim)
+        .and_then(|()| on_acquire(slf, inner, &object))
+        .and_then(|()| heard::acquired(slf, inner, claim, way));
+    if let Err(error) = done {
         discard_claim(slf, inner, claim, Reason::Discarded);
         return Err(error);
     }
@@ -239,6 +258,8 @@ struct Wait<'a, 'py> {
     mailbox: Arc<Mailbox>,
     ticket: millpond_core::Ticket,
     since: Instant,
+    priority: Priority,
+    urgent_before: u64,
 }
 
 impl<'a, 'py> Wait<'a, 'py> {
@@ -251,7 +272,7 @@ impl<'a, 'py> Wait<'a, 'py> {
     ) -> PyResult<Result<Self, Refused>> {
         if thread::in_hook_of(inner.id) {
             // The hook's own connection may be the one that it would wait for.
-            return Err(CorePool::failure(pool, "in_hook", ()));
+            return Err(failed(inner, CorePool::failure(pool, "in_hook", ())));
         }
         let now = inner.clock.now();
         if inner.core.turns_away(patience(terms.limit), now) {
@@ -261,16 +282,27 @@ impl<'a, 'py> Wait<'a, 'py> {
         let mut todo = Todo::default();
         let waiter = Waiter::Thread(Arc::clone(&mailbox));
         let shed_after = inner.settings.patience(terms.limit);
+        let urgent_before = inner.core.stats().urgent_served.get();
+        let priority = terms.priority;
         let joined = match turn {
-            Turn::New => inner.core.join_as(waiter, terms.priority, shed_after, now, &mut todo),
+            Turn::New => inner.core.join_as(waiter, priority, shed_after, now, &mut todo),
             Turn::Again => inner.core.join_again(waiter, now, &mut todo),
         };
         CorePool::perform(pool, inner, todo);
-        Ok(joined.map(|ticket| Self { pool, inner, mailbox, ticket, since }))
+        let wait = |ticket| Self { pool, inner, mailbox, ticket, since, priority, urgent_before };
+        Ok(joined.map(wait))
+    }
+
+    /// How many urgent callers were served since this one joined, if it is not one of them.
+    fn overtaken(&self) -> u64 {
+        match self.priority {
+            Priority::Normal => self.inner.core.stats().urgent_served.get() - self.urgent_before,
+            Priority::High => 0,
+        }
     }
 
     /// Waits for a connection. `None` when none came in time.
-    fn until(self, limit: Limit) -> PyResult<Option<Claim>> {
+    fn until(&self, limit: Limit) -> PyResult<Option<Claim>> {
         let mut deadline = limit.and_then(|limit| self.since.checked_add(limit));
         let mut signals = self.pool.get().is_main_thread();
         // What ends the wait if no grant came before it: nothing yet, the timeout, or a signal.
@@ -278,9 +310,12 @@ impl<'a, 'py> Wait<'a, 'py> {
         loop {
             match self.mailbox.take() {
                 Some(News::Granted(claim)) => return self.granted(claim, end),
-                Some(News::Closed) => return Err(CorePool::failure(self.pool, "closed", ())),
+                Some(News::Closed) => {
+                    return Err(failed(self.inner, CorePool::failure(self.pool, "closed", ())));
+                }
                 Some(News::Failed(error)) => {
-                    return Err(PyErr::from_value(error.into_bound(self.pool.py())));
+                    let error = PyErr::from_value(error.into_bound(self.pool.py()));
+                    return Err(failed(self.inner, error));
                 }
                 Some(News::Retry) => self.retry(),
                 None => {
@@ -319,9 +354,9 @@ impl<'a, 'py> Wait<'a, 'py> {
         }
         if !self.inner.core.accept(claim) {
             self.give_up(claim);
-            return Err(CorePool::failure(self.pool, "closed", ()));
+            return Err(failed(self.inner, CorePool::failure(self.pool, "closed", ())));
         }
-        note_accepted(self.inner, claim, self.since.elapsed());
+        note_accepted(self.inner, claim, thread::ident(), self.since.elapsed());
         thread::set_habit(self.inner.id, claim.slot);
         Ok(Some(claim))
     }
@@ -347,15 +382,23 @@ impl<'a, 'py> Wait<'a, 'py> {
 }
 
 /// Notes the borrow of a waiter that accepted its grant.
-pub(crate) fn note_accepted(inner: &Inner, claim: Claim, waited: Duration) {
+pub(crate) fn note_accepted(inner: &Inner, claim: Claim, holder: u64, waited: Duration) {
     let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
     inner.core.stats().wait_time.record(nanos);
     inner.core.note_held(claim, inner.clock.now());
-    inner.core.note_borrow(claim, thread::ident(), || inner.clock.nanos());
+    inner.core.note_borrow(claim, holder, || inner.clock.nanos());
 }
 
-/// The exception for a caller that may not wait.
-pub(crate) fn refusal(slf: &Bound<'_, CorePool>, refused: Refused) -> PyErr {
+/// Counts an acquire that ends by this error. A timeout is counted where its exception is made, in
+/// `Pool._failure`, since those who wait with a ticket know themselves when their time is up.
+pub(crate) fn failed(inner: &Inner, error: PyErr) -> PyErr {
+    inner.core.stats().count_failed();
+    error
+}
+
+/// The exception for a caller that may not wait, whose acquire ends by it.
+pub(crate) fn refusal(slf: &Bound<'_, CorePool>, inner: &Inner, refused: Refused) -> PyErr {
+    inner.core.stats().count_failed();
     match refused {
         Refused::Closed => CorePool::failure(slf, "closed", ()),
         Refused::Full => CorePool::failure(slf, "full", ()),

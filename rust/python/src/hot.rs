@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::acquire::{self, Terms};
+use crate::asyncio;
 use crate::connection::Connection;
 use crate::inner::Inner;
 use crate::lease::Lease;
@@ -162,8 +163,8 @@ const CONNECTION: [&str; 3] = ["timeout", "priority", "query_timeout"];
 #[derive(Default)]
 pub(crate) struct Asked<'py> {
     pub(crate) timeout: Option<Bound<'py, PyAny>>,
-    priority: Option<Bound<'py, PyAny>>,
-    query_timeout: Option<Bound<'py, PyAny>>,
+    pub(crate) priority: Option<Bound<'py, PyAny>>,
+    pub(crate) query_timeout: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> Asked<'py> {
@@ -238,5 +239,6 @@ static LEASE: Methods<2> = Methods::new([
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     POOL.install(&py.get_type::<CorePool>())?;
     LEASE.install(&py.get_type::<Lease>())?;
-    threads::install(py)
+    threads::install(py)?;
+    asyncio::install(py)
 }

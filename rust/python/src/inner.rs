@@ -1,7 +1,7 @@
 //! The inside of a pool: the engine, and what it needs from Python.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 use millpond_core::{Claim, Core, Limits, Ticks, NEVER};
@@ -11,6 +11,8 @@ use pyo3::prelude::*;
 
 use crate::clock::{ticks, Clock, ManualClock};
 use crate::connection::Connection;
+use crate::field::Field;
+use crate::heard;
 use crate::thread::Thread;
 use crate::wait::Waiter;
 
@@ -109,6 +111,16 @@ pub(crate) struct Site {
     pub(crate) place: Py<PyAny>,
 }
 
+/// Reasons for which a pool is not plain, each a bit of its own.
+mod special {
+    /// Hooks, or tracing.
+    pub(super) const SETTINGS: u8 = 1;
+    /// The driver is asked about each connection.
+    pub(super) const DRIVER: u8 = 2;
+    /// Somebody listens.
+    pub(super) const HEARD: u8 = 4;
+}
+
 /// See the head of this file.
 pub(crate) struct Inner {
     /// Unique in the process, also among the insides of one pool; never 0.
@@ -116,11 +128,16 @@ pub(crate) struct Inner {
     pub(crate) core: Engine,
     pub(crate) clock: Clock,
     pub(crate) settings: Settings,
-    /// Whether an acquire or a release has nothing to do beside the engine's work and a reset.
-    plain: AtomicBool,
+    /// What an acquire or a release has to do beside the engine's work and a reset: see `special`.
+    special: AtomicU8,
+    /// The events that somebody listens to, of those in heard.rs.
+    heard: AtomicU8,
     /// Whether an acquire needs the time.
     timed: AtomicBool,
     pub(crate) sites: Mutex<HashMap<u32, Site>>,
+    /// For asyncio: says of a connection that there is nothing to await at its release. None while each
+    /// release has something.
+    pub(crate) is_clean: Field,
     /// What callers got instead of connections, until they release it.
     pub(crate) stand_ins: Mutex<Vec<Py<PyAny>>>,
     /// The inside that this one replaced after a fork. Its connections belong to the parent.
@@ -140,10 +157,11 @@ impl Inner {
             None => (settings.limits.validation_interval, settings.validates),
         };
         core.set_validation(interval, validates);
-        let plain = settings.on_acquire.is_none()
-            && settings.on_release.is_none()
-            && !settings.traced
-            && inherited.is_none_or(Self::is_plain);
+        let plain =
+            settings.on_acquire.is_none() && settings.on_release.is_none() && !settings.traced;
+        let special = if plain { 0 } else { special::SETTINGS };
+        let special = special | inherited.map_or(0, |before| before.special.load(Relaxed));
+        let heard = inherited.map_or(0, |before| before.heard.load(Relaxed));
         Box::new(Self {
             id: NEXT_ID.fetch_add(1, Relaxed).max(1),
             timed: AtomicBool::new(settings.traced || interval != NEVER),
@@ -152,9 +170,11 @@ impl Inner {
                 Some(nanos) => Clock::Manual(nanos.clone()),
                 None => Clock::Machine,
             },
-            plain: AtomicBool::new(plain),
+            special: AtomicU8::new(special),
+            heard: AtomicU8::new(heard),
             settings,
             sites: Mutex::new(HashMap::new()),
+            is_clean: Field::new(None),
             stand_ins: Mutex::new(Vec::new()),
             inherited,
         })
@@ -188,11 +208,27 @@ impl Inner {
         self.timed.load(Relaxed)
     }
 
-    /// See `plain`.
+    /// Whether an acquire or a release has nothing to do beside the engine's work and a reset.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        // Relaxed, as for `timed`: who misses the change takes what was just opened for alive.
-        self.plain.load(Relaxed)
+        // Relaxed, as for `timed`: who misses the change takes what was just opened for alive, or is
+        // not heard by who just began to listen.
+        self.special.load(Relaxed) == 0
+    }
+
+    /// Whether somebody listens to one of these events.
+    pub(crate) fn hears(&self, events: u8) -> bool {
+        self.heard.load(Relaxed) & events != 0
+    }
+
+    /// Sets the events that somebody listens to. Not to be called by two threads at once.
+    pub(crate) fn set_heard(&self, events: u8) {
+        self.heard.store(events, Relaxed);
+        if events & (heard::ACQUIRED | heard::RELEASED) == 0 {
+            self.special.fetch_and(!special::HEARD, Relaxed);
+        } else {
+            self.special.fetch_or(special::HEARD, Relaxed);
+        }
     }
 
     /// Sets what is known of validation since the driver is.
@@ -203,19 +239,26 @@ impl Inner {
 
     /// Has every acquire ask the driver about the connection.
     pub(crate) fn ask_the_driver(&self) {
-        self.plain.store(false, Relaxed);
+        self.special.fetch_or(special::DRIVER, Relaxed);
     }
 
     /// Claims an idle connection, and nothing else.
     #[inline(always)]
     pub(crate) fn try_claim(&self) -> Option<Claim> {
+        self.try_claim_for(None)
+    }
+
+    /// The same for a holder that is not the calling thread.
+    #[inline(always)]
+    pub(crate) fn try_claim_for(&self, holder: Option<u64>) -> Option<Claim> {
         // Without a validator and without tracing nobody asks what time it is.
         let timed = self.is_timed();
         let now = if timed { self.clock.coarse() } else { 0 };
         Thread::with(|thread| {
             let claim = self.core.try_acquire(thread.habit(self.id), now)?;
             thread.set_habit(self.id, claim.slot);
-            self.core.note_borrow(claim, thread.ident(), || self.clock.nanos());
+            let holder = holder.unwrap_or_else(|| thread.ident());
+            self.core.note_borrow(claim, holder, || self.clock.nanos());
             if timed {
                 self.core.note_held(claim, now);
             }

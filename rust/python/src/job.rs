@@ -1,4 +1,4 @@
-//! A job for a worker: open, validate or close one connection.
+//! A job for a worker: open, validate, reset or close one connection.
 //!
 //! A job is a right: it ends with one of its methods, or, dropped without (the worker died, or no
 //! thread could be started), gives the slot up by itself.
@@ -6,7 +6,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use millpond_core::{Claim, Job as Task, Reason, State, Ticks};
+use millpond_core::{Claim, GivenBack, Job as Task, Reason, State, Ticks};
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -16,8 +16,10 @@ use pyo3::types::PyTuple;
 use crate::acquire;
 use crate::clock::ticks;
 use crate::connection::Connection;
+use crate::heard;
 use crate::inner::Inner;
 use crate::pool::{CorePool, Todo};
+use crate::release;
 use crate::thread::InHook;
 
 /// How long a pool waits before it opens again what it could not even begin to open.
@@ -28,9 +30,11 @@ enum Kind {
     Open,
     Check,
     Close,
+    /// Begun by who releases the connection, and handed to nobody by the engine.
+    Reset,
 }
 
-/// The right and the duty to open, check or close one connection, for a worker thread.
+/// The right and the duty to open, check, reset or close one connection, for a worker or a task.
 #[pyclass(frozen, module = "millpond._core")]
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -59,20 +63,49 @@ impl Job {
                 (Kind::Close, claim, object, Some(reason))
             }
         };
-        let job = Self {
+        let job = Self::new(pool, inner, kind, claim, connection, reason);
+        let submitted =
+            Bound::new(py, job).and_then(|job| pool.call_method1(intern!(py, "_submit"), (job,)));
+        if let Err(error) = submitted {
+            error.write_unraisable(py, Some(pool));
+        }
+    }
+
+    fn new(
+        pool: &Bound<'_, CorePool>,
+        inner: &Inner,
+        kind: Kind,
+        claim: Claim,
+        connection: Option<Py<PyAny>>,
+        reason: Option<Reason>,
+    ) -> Self {
+        let ended = AtomicBool::new(false);
+        Self {
             pool: pool.clone().unbind(),
             inside: inner.id,
             kind,
             claim,
             connection,
             reason,
-            ended: AtomicBool::new(false),
-        };
-        let submitted =
-            Bound::new(py, job).and_then(|job| pool.call_method1(intern!(py, "_submit"), (job,)));
-        if let Err(error) = submitted {
-            error.write_unraisable(py, Some(pool));
+            ended,
         }
+    }
+
+    /// The job of resetting what its holder gives back; for drivers whose reset has to be awaited. `None`
+    /// when the connection only stood in for one.
+    pub(crate) fn reset(
+        pool: &Bound<'_, CorePool>,
+        connection: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Self>> {
+        let inner = pool.get().started()?;
+        let Some(held) = release::find_held(pool, inner, connection)? else { return Ok(None) };
+        let seconds = heard::use_of(inner, held.claim());
+        let claim =
+            CorePool::with_core(pool, |inner, now, todo| inner.core.reset_later(held, now, todo))?;
+        let Some(claim) = claim else { return Err(CorePool::failure(pool, "not_held", ())) };
+        let object = Some(connection.clone().unbind());
+        heard::released(pool, inner, claim, seconds, None)?;
+        Ok(Some(Self::new(pool, inner, Kind::Reset, claim, object, None)))
     }
 
     /// Runs `end` on the engine, unless the job ended before, or belongs to another process.
@@ -88,6 +121,16 @@ impl Job {
             return Ok(None);
         }
         CorePool::with_core(pool, end).map(Some)
+    }
+}
+
+impl Job {
+    fn fail(&self, inner: &Inner, now: Ticks, todo: &mut Todo) {
+        if self.kind == Kind::Reset {
+            inner.core.retire_reset(self.claim, Reason::Reset, now, todo);
+        } else {
+            inner.core.check_failed(self.claim, now, todo);
+        }
     }
 }
 
@@ -111,6 +154,7 @@ impl Kind {
             Self::Open => "open",
             Self::Check => "check",
             Self::Close => "close",
+            Self::Reset => "reset",
         }
     }
 }
@@ -123,7 +167,7 @@ impl Job {
         self.kind.name()
     }
 
-    /// The connection to check or to close, ``None`` if there is none.
+    /// The connection to check, to reset or to close, ``None`` if there is none.
     #[getter]
     fn connection(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.connection.as_ref().map(|connection| connection.clone_ref(py))
@@ -210,9 +254,26 @@ impl Job {
         ended.map(drop)
     }
 
-    /// End a check job: the connection is not alive.
+    /// End a check or reset job: the connection is of no more use.
     fn failed(&self, py: Python<'_>) -> PyResult<()> {
-        self.end(py, |inner, now, todo| inner.core.check_failed(self.claim, now, todo)).map(drop)
+        self.end(py, |inner, now, todo| self.fail(inner, now, todo)).map(drop)
+    }
+
+    /// End a reset job: the connection is as the next borrower wants it.
+    fn was_reset(&self, py: Python<'_>) -> PyResult<()> {
+        let ended = self.end(py, |inner, now, todo| {
+            if !inner.core.is_current(self.claim) {
+                return; // too late
+            }
+            match inner.core.end_reset(self.claim, now, || inner.clock.nanos()) {
+                GivenBack::Idle | GivenBack::NotHeld => {}
+                GivenBack::Attention => inner.core.after_release(now, todo),
+                GivenBack::Spent(reason) => {
+                    inner.core.retire_reset(self.claim, reason, now, todo);
+                }
+            }
+        });
+        ended.map(drop)
     }
 
     /// End a close job.
@@ -237,9 +298,9 @@ impl Drop for Job {
                 Kind::Open => self.end(py, |inner, now, todo| {
                     inner.core.open_failed(self.claim, now + PAUSE, true, now, todo);
                 }),
-                Kind::Check => self.end(py, |inner, now, todo| {
-                    inner.core.check_failed(self.claim, now, todo);
-                }),
+                Kind::Check | Kind::Reset => {
+                    self.end(py, |inner, now, todo| self.fail(inner, now, todo))
+                }
                 Kind::Close => self.end(py, |inner, now, todo| {
                     inner.core.closed(self.claim, now, todo);
                 }),

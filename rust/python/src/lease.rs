@@ -15,11 +15,11 @@ use crate::inner::Inner;
 use crate::pool::CorePool;
 use crate::release::{self, Rest};
 
-const FREE: u8 = 0;
-const BUSY: u8 = 1;
-const HELD: u8 = 2;
+pub(crate) const FREE: u8 = 0;
+pub(crate) const BUSY: u8 = 1;
+pub(crate) const HELD: u8 = 2;
 /// As HELD, but what the block got only stands in for a connection.
-const STOOD_IN: u8 = 3;
+pub(crate) const STOOD_IN: u8 = 3;
 
 /// What `connection()` returns: a connection for the time of a ``with`` block.
 #[pyclass(frozen, weakref, generic, module = "millpond._core")]
@@ -27,6 +27,12 @@ const STOOD_IN: u8 = 3;
 pub(crate) struct Lease {
     pool: Py<CorePool>,
     terms: Terms,
+    hold: Hold,
+}
+
+/// What a lease has of a pool.
+#[derive(Debug)]
+pub(crate) struct Hold {
     /// FREE -> BUSY -> HELD -> BUSY -> FREE. BUSY is one thread's, which writes the three below.
     state: AtomicU8,
     inside: AtomicU32,
@@ -34,11 +40,9 @@ pub(crate) struct Lease {
     generation: AtomicU64,
 }
 
-impl Lease {
-    pub(crate) fn new(pool: Py<CorePool>, terms: Terms) -> Self {
+impl Hold {
+    pub(crate) fn new() -> Self {
         Self {
-            pool,
-            terms,
             state: AtomicU8::new(FREE),
             inside: AtomicU32::new(0),
             slot: AtomicU32::new(0),
@@ -46,36 +50,65 @@ impl Lease {
         }
     }
 
-    fn step(&self, from: u8, to: u8) -> bool {
+    pub(crate) fn step(&self, from: u8, to: u8) -> bool {
         // Acquire and, in `set`, Release: hand `inside`, `slot` and `generation` from the thread that
         // entered to the one that leaves, should they be two.
         self.state.compare_exchange(from, to, Acquire, Relaxed).is_ok()
     }
 
-    fn set(&self, state: u8) {
+    pub(crate) fn set(&self, state: u8) {
         // Release: pairs with the Acquire in `step`.
         self.state.store(state, Release);
     }
 
-    fn hold(&self, inner: &Inner, claim: Claim) {
+    /// What is held now, by who is BUSY.
+    pub(crate) fn put(&self, inner: &Inner, claim: Claim) {
         self.inside.store(inner.id, Relaxed);
         self.slot.store(claim.slot, Relaxed);
         self.generation.store(claim.generation, Relaxed);
         self.set(HELD);
     }
 
+    /// What is held, unless it was released already or belongs to the parent of a fork.
+    pub(crate) fn held(&self, inner: &Inner) -> Option<Held> {
+        if !self.is_inside(inner) {
+            return None;
+        }
+        inner.core.held(self.slot.load(Relaxed), Some(self.generation.load(Relaxed)))
+    }
+
+    /// Whether what is held was acquired in this process.
+    pub(crate) fn is_inside(&self, inner: &Inner) -> bool {
+        self.inside.load(Relaxed) == inner.id
+    }
+
+    pub(crate) fn is_free(&self) -> bool {
+        self.state.load(Relaxed) == FREE
+    }
+
+    /// Whether a connection is held, for who has the lease for itself.
+    pub(crate) fn is_held(&mut self) -> bool {
+        *self.state.get_mut() == HELD
+    }
+}
+
+impl Lease {
+    pub(crate) fn new(pool: Py<CorePool>, terms: Terms) -> Self {
+        Self { pool, terms, hold: Hold::new() }
+    }
+
     /// Acquires, if all that takes is a CAS: a new reference to the connection.
     #[inline(always)]
     pub(crate) fn fast_enter(&self) -> Option<*mut ffi::PyObject> {
         let inner = self.pool.get().inner().filter(|inner| inner.is_plain())?;
-        if !self.step(FREE, BUSY) {
+        if !self.hold.step(FREE, BUSY) {
             return None;
         }
         let Some(claim) = inner.try_claim() else {
-            self.set(FREE);
+            self.hold.set(FREE);
             return None;
         };
-        self.hold(inner, claim);
+        self.hold.put(inner, claim);
         // SAFETY: the claim is ours until the block ends.
         let connection = unsafe { inner.core.value(claim) }?;
         let object = connection.object.as_ptr();
@@ -87,23 +120,23 @@ impl Lease {
     /// Acquires, waiting if need be.
     pub(crate) fn enter(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let pool = self.pool.bind(py);
-        if !self.step(FREE, BUSY) {
+        if !self.hold.step(FREE, BUSY) {
             return Err(CorePool::failure(pool, "entered", ()));
         }
         let acquired = pool.get().started().and_then(|inner| {
             match acquire::acquire_within(pool, inner, self.terms)? {
                 Lent::Connection(claim, connection) => {
-                    self.hold(inner, claim);
+                    self.hold.put(inner, claim);
                     Ok(connection)
                 }
                 Lent::StandIn(object) => {
-                    self.set(STOOD_IN);
+                    self.hold.set(STOOD_IN);
                     Ok(object)
                 }
             }
         });
         if acquired.is_err() {
-            self.set(FREE);
+            self.hold.set(FREE);
         }
         acquired
     }
@@ -112,14 +145,14 @@ impl Lease {
     #[inline(always)]
     pub(crate) fn fast_exit(&self) -> Option<Rest> {
         let inner = self.pool.get().inner().filter(|inner| inner.is_plain())?;
-        if !self.step(HELD, BUSY) {
+        if !self.hold.step(HELD, BUSY) {
             return None;
         }
-        let Some(held) = self.held(inner) else {
-            self.set(HELD);
+        let Some(held) = self.hold.held(inner) else {
+            self.hold.set(HELD);
             return None;
         };
-        self.set(FREE);
+        self.hold.set(FREE);
         // SAFETY: the interpreter called us, so the thread is attached.
         Some(unsafe { release::give_back(inner, held) })
     }
@@ -128,22 +161,21 @@ impl Lease {
     pub(crate) fn exit_by(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let pool = self.pool.bind(py);
         let inner = pool.get().started()?;
-        if self.step(STOOD_IN, FREE) {
+        if self.hold.step(STOOD_IN, FREE) {
             return Ok(());
         }
-        if !self.step(HELD, BUSY) {
+        if !self.hold.step(HELD, BUSY) {
             return Err(CorePool::failure(pool, "not_entered", ()));
         }
-        let held = self.held(inner);
-        self.set(FREE);
+        let held = self.hold.held(inner);
+        self.hold.set(FREE);
         match held {
             Some(held) if error.is_some_and(|error| is_fatal(pool, inner, held, error)) => {
-                release::discard_held(pool, inner, held, Reason::Dead);
-                Ok(())
+                release::give_up_held(pool, inner, held, Reason::Dead).map(drop)
             }
             Some(held) => release::release_held(pool, inner, held),
             // Acquired before a fork: the connection is the parent's.
-            None if self.inside.load(Relaxed) != inner.id => Ok(()),
+            None if !self.hold.is_inside(inner) => Ok(()),
             None => Err(CorePool::failure(pool, "not_held", ())),
         }
     }
@@ -152,13 +184,6 @@ impl Lease {
     pub(crate) fn finish(&self, py: Python<'_>, rest: Rest) -> PyResult<()> {
         let pool = self.pool.bind(py);
         release::finish(pool, pool.get().started()?, rest)
-    }
-
-    fn held(&self, inner: &Inner) -> Option<Held> {
-        if self.inside.load(Relaxed) != inner.id {
-            return None;
-        }
-        inner.core.held(self.slot.load(Relaxed), Some(self.generation.load(Relaxed)))
     }
 }
 
@@ -188,9 +213,10 @@ impl Lease {
     }
 
     fn __repr__(&self) -> &'static str {
-        match self.state.load(Relaxed) {
-            FREE => "<millpond lease, not held>",
-            _ => "<millpond lease, held>",
+        if self.hold.is_free() {
+            "<millpond lease, not held>"
+        } else {
+            "<millpond lease, held>"
         }
     }
 }
@@ -199,7 +225,7 @@ impl Lease {
 /// somebody may still be using it, and its place is free again.
 impl Drop for Lease {
     fn drop(&mut self) {
-        if *self.state.get_mut() != HELD || crate::EXITED.load(Relaxed) {
+        if !self.hold.is_held() || crate::EXITED.load(Relaxed) {
             return;
         }
         // Not `attach`, which would panic while the interpreter is finalizing; then there is nothing
@@ -218,12 +244,18 @@ impl Drop for Lease {
 impl Lease {
     fn abandon(&self, pool: &Bound<'_, CorePool>) {
         let Some(inner) = pool.get().inner() else { return };
-        let Some(held) = self.held(inner) else { return };
-        if release::discard_held(pool, inner, held, Reason::Leaked) {
-            let warned = pool.call_method1(intern!(pool.py(), "_lease_lost"), (held.claim().slot,));
-            if let Err(error) = warned {
-                error.write_unraisable(pool.py(), Some(pool));
-            }
+        if let Some(held) = self.hold.held(inner) {
+            abandon(pool, inner, held);
+        }
+    }
+}
+
+/// Closes what a lease held that was garbage collected, and says so.
+pub(crate) fn abandon(pool: &Bound<'_, CorePool>, inner: &Inner, held: Held) {
+    if release::discard_held(pool, inner, held, Reason::Leaked) {
+        let warned = pool.call_method1(intern!(pool.py(), "_lease_lost"), (held.claim().slot,));
+        if let Err(error) = warned {
+            error.write_unraisable(pool.py(), Some(pool));
         }
     }
 }

@@ -8,6 +8,8 @@
 //! | `vectorcall.rs` | how they call methods |
 //! | `acquire.rs`, `release.rs` | the same, with everything that can happen |
 //! | `lease.rs` | what `pool.connection()` returns |
+//! | `asyncio.rs` | `CoreAsyncPool`, and what its `connection()` returns |
+//! | `done.rs` | an awaitable that is done |
 //! | `wait.rs`, `ticket.rs` | how threads and callbacks wait |
 //! | `threads.rs`, `seat.rs` | `CoreThreadLocalPool`, and what one thread has of it |
 //! | `alarm.rs` | a moment at which something is to be done |
@@ -16,6 +18,7 @@
 //! | `socket.rs` | whether the other side hung up |
 //! | `clock.rs`, `thread.rs` | what time it is, and who is asking |
 //! | `field.rs` | a reference that any thread may set |
+//! | `heard.rs` | events, if anybody listens |
 //! | `fork.rs` | whose connections are these |
 //! | `dbutils/` | base classes for `millpond.dbutils` |
 //! | `snapshot.rs`, `times.rs` | what statistics are made of |
@@ -29,11 +32,14 @@
 
 mod acquire;
 mod alarm;
+mod asyncio;
 mod clock;
 mod connection;
 mod dbutils;
+mod done;
 mod field;
 mod fork;
+mod heard;
 mod hot;
 mod inner;
 mod job;
@@ -91,8 +97,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;
     fork::watch()?;
     vectorcall::prepare();
+    done::install(module.py())?;
     module.add_class::<pool::CorePool>()?;
     module.add_class::<lease::Lease>()?;
+    module.add_class::<asyncio::CoreAsyncPool>()?;
+    module.add_class::<asyncio::AsyncLease>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<ticket::Ticket>()?;
     module.add_class::<alarm::Alarm>()?;

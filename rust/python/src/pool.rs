@@ -2,17 +2,20 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
+use std::time::Instant;
 
-use millpond_core::{Effects, Wake};
+use millpond_core::{Effects, State, Wake};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::acquire::Terms;
 use crate::alarm::Alarm;
 use crate::clock::{seconds, ticks};
 use crate::connection::Connection;
+use crate::heard::Way;
 use crate::inner::{Inner, Options, Settings};
 use crate::job::{self, Job};
 use crate::ticket::Ticket;
@@ -143,6 +146,14 @@ pub(crate) trait Detail {
 impl Detail for f64 {
     fn object(self, py: Python<'_>) -> Py<PyAny> {
         pyo3::types::PyFloat::new(py, self).into_any().unbind()
+    }
+}
+
+impl Detail for (f64, u64) {
+    fn object(self, py: Python<'_>) -> Py<PyAny> {
+        let (seconds, count) = self;
+        let parts = (pyo3::types::PyFloat::new(py, seconds), count);
+        parts.into_pyobject(py).map_or_else(|_| py.None(), |tuple| tuple.into_any().unbind())
     }
 }
 
@@ -284,8 +295,48 @@ impl CorePool {
         alarm.get().cancel(slf)
     }
 
-    fn _register_waiter(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<Ticket> {
-        Ticket::register(slf, callback)
+    #[pyo3(signature = (callback, timeout=None, priority=None))]
+    fn _register_waiter(
+        slf: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        priority: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Ticket> {
+        let limit = acquire::limit(slf, slf.get().started()?, timeout)?;
+        let priority = acquire::priority(slf, priority)?;
+        Ticket::register(slf, callback, Terms { limit, priority })
+    }
+
+    /// Claims an idle connection, and does nothing else if there is none.
+    fn _try_claim(slf: &Bound<'_, Self>, holder: u64) -> PyResult<Option<Py<PyAny>>> {
+        let inner = slf.get().started()?;
+        let way = Way { since: Instant::now(), queued: false };
+        while let Some(claim) = inner.try_claim_for(Some(holder)) {
+            if let Some((_, connection)) = acquire::hand_out(slf, inner, claim, way)? {
+                return Ok(Some(connection));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says what tells that a release has nothing to await; `None` if it always has.
+    fn _set_clean(&self, py: Python<'_>, is_clean: Option<Py<PyAny>>) -> PyResult<()> {
+        self.started()?.is_clean.set(py, is_clean);
+        Ok(())
+    }
+
+    fn _begin_reset(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<Option<Job>> {
+        Job::reset(slf, connection)
+    }
+
+    /// The place of the connection at this address, if it is in the pool.
+    fn _slot_of(&self, identity: u64) -> PyResult<Option<u32>> {
+        Ok(self.started()?.core.find(identity, 0))
+    }
+
+    /// The places that are not empty, connections that are being opened or closed included.
+    fn _taken(&self) -> PyResult<usize> {
+        Ok(self.started()?.core.count(|state| state != State::Empty))
     }
 
     /// Gives the oldest waiter an exception to raise. False when nobody waits.
@@ -295,8 +346,36 @@ impl CorePool {
         Ok(told.unwrap_or(false))
     }
 
+    /// Sets the events that somebody listens to, of those in heard.rs. Not to be called by two threads at
+    /// once.
+    fn _hear(&self, events: u8) -> PyResult<()> {
+        self.started()?.set_heard(events);
+        Ok(())
+    }
+
+    /// Calls a listener, marking the thread so that it can't wait for its own pool.
+    #[pyo3(signature = (function, /, *args))]
+    fn _call(
+        slf: &Bound<'_, Self>,
+        function: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        let _guard = thread::InHook::of(slf.get().started()?.id);
+        function.call1(args.clone()).map(Bound::unbind)
+    }
+
+    /// Counts an acquire that waited for as long as it wanted to.
+    fn _count_timeout(&self) -> PyResult<()> {
+        self.started()?.core.stats().count_timed_out();
+        Ok(())
+    }
+
     fn _snapshot<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         snapshot::snapshot(slf.py(), slf.get().started()?)
+    }
+
+    fn _totals<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        snapshot::totals(slf.py(), slf.get().started()?)
     }
 
     fn _counts(&self) -> PyResult<(usize, usize, u64)> {
@@ -334,6 +413,7 @@ impl CorePool {
         for hook in [&settings.on_acquire, &settings.on_release, &settings.on_exhausted] {
             visit.call(hook)?;
         }
+        inner.is_clean.traverse(&visit)?;
         let mut result = Ok(());
         // SAFETY: no thread runs, and all threads change slots only while they are attached.
         unsafe {

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::acquire;
 use crate::connection::Connection;
+use crate::heard;
 use crate::inner::Inner;
 use crate::pool::{CorePool, Todo};
 use crate::thread;
@@ -101,22 +102,40 @@ pub(crate) fn release_held(slf: &Bound<'_, CorePool>, inner: &Inner, held: Held)
     let _guard = thread::InHook::of(inner.id);
     if let Err(error) = on_release(slf, inner, held.claim()) {
         discard_held(slf, inner, held, Reason::Reset);
-        return report(slf, "on_release", error);
+        report(slf, "on_release", error)?;
+        return heard::released(slf, inner, held.claim(), None, Some(Reason::Reset.name()));
     }
+    let seconds = heard::use_of(inner, held.claim());
     // SAFETY: `slf` is bound, so the thread is attached.
     let rest = unsafe { give_back(inner, held) };
-    finish(slf, inner, rest)
+    finish(slf, inner, rest)?;
+    heard::released(slf, inner, held.claim(), seconds, None)
 }
 
 /// Closes a connection instead of giving it back.
 pub(crate) fn discard(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
     let inner = slf.get().started()?;
     let Some(held) = find_held(slf, inner, connection)? else { return Ok(()) };
-    if discard_held(slf, inner, held, Reason::Discarded) {
+    if give_up_held(slf, inner, held, Reason::Discarded)? {
         Ok(())
     } else {
         Err(CorePool::failure(slf, "not_held", ()))
     }
+}
+
+/// Closes what its holder has no more use for, and tells of it. False when it does not hold it any more.
+pub(crate) fn give_up_held(
+    slf: &Bound<'_, CorePool>,
+    inner: &Inner,
+    held: Held,
+    reason: Reason,
+) -> PyResult<bool> {
+    let seconds = heard::use_of(inner, held.claim());
+    let ours = discard_held(slf, inner, held, reason);
+    if ours {
+        heard::released(slf, inner, held.claim(), seconds, Some(reason.name()))?;
+    }
+    Ok(ours)
 }
 
 /// Whether a connection in somebody's hands will be closed when it is given back.
@@ -153,11 +172,12 @@ fn mark(
 pub(crate) fn detach(slf: &Bound<'_, CorePool>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
     let inner = slf.get().started()?;
     let Some(held) = find_held(slf, inner, connection)? else { return Ok(()) };
+    let seconds = heard::use_of(inner, held.claim());
     let mut todo = Todo::default();
     let detached = inner.core.detach(held, inner.clock.now(), &mut todo);
     CorePool::perform(slf, inner, todo);
     match detached {
-        Some(_) => Ok(()),
+        Some(_) => heard::released(slf, inner, held.claim(), seconds, Some("detached")),
         None => Err(CorePool::failure(slf, "not_held", ())),
     }
 }
@@ -189,7 +209,7 @@ pub(crate) fn discard_claim(
 
 /// What the caller holds of this connection; `None` when there is nothing to do: it only stood in for
 /// one, or belongs to the parent of a fork, whose business it is.
-fn find_held(
+pub(crate) fn find_held(
     slf: &Bound<'_, CorePool>,
     inner: &Inner,
     connection: &Bound<'_, PyAny>,

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use millpond_core::{Claim, Reason};
 use pyo3::ffi::{self, PyObject};
@@ -16,6 +17,7 @@ use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use crate::acquire;
 use crate::connection::Connection;
 use crate::field::Field;
+use crate::heard::Way;
 use crate::inner::Inner;
 use crate::pool::CorePool;
 use crate::release::{self, Rest};
@@ -239,10 +241,11 @@ impl Seat {
         pool: &Bound<'_, CorePool>,
         inner: &Inner,
         claim: Claim,
+        way: Way,
     ) -> PyResult<Option<Py<PyAny>>> {
         // Before the hook: should it use this pool, it is inside of the block.
         self.depth.store(1, Relaxed);
-        let acquired = acquire::hand_out(pool, inner, claim);
+        let acquired = acquire::hand_out(pool, inner, claim, way);
         if !matches!(acquired, Ok(Some(_))) {
             self.depth.store(0, Relaxed);
         }
@@ -262,7 +265,8 @@ impl Seat {
         let inner = pool.get().started()?;
         let Some(connection) = self.connection.get(py) else { return Ok(None) };
         if let Some(claim) = self.claim(inner, connection.as_ptr()) {
-            return self.hold(&pool, inner, claim);
+            let way = Way { since: Instant::now(), queued: false };
+            return self.hold(&pool, inner, claim, way);
         }
         let identity = Connection::identity(connection.as_ptr());
         let slot = self.slot.load(Relaxed);
@@ -274,7 +278,7 @@ impl Seat {
     fn take(&self, py: Python<'_>, ticket: &Ticket) -> PyResult<Option<Py<PyAny>>> {
         let Some(pool) = self.pool(py) else { return Ok(None) };
         let inner = pool.get().started()?;
-        let Some(claim) = ticket.accept(py)? else { return Ok(None) };
+        let Some(claim) = ticket.accept(py, thread::ident())? else { return Ok(None) };
         if let Some(held) = inner.core.held(claim.slot, Some(claim.generation)) {
             inner.core.keep(held);
         }
@@ -284,7 +288,7 @@ impl Seat {
         if let Some(before) = self.connection.swap(py, Some(connection)) {
             self.forsake_one(&pool, inner, &before)?;
         }
-        let connection = self.hold(&pool, inner, claim)?;
+        let connection = self.hold(&pool, inner, claim, ticket.way())?;
         if connection.is_none() {
             ticket.queue_again(&pool, inner)?;
         }

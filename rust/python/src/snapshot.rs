@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millpond_core::{Claim, HistogramSnapshot, Reason, SlotView, State};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::clock::seconds;
 use crate::inner::Inner;
@@ -19,21 +19,35 @@ pub(crate) fn counts(inner: &Inner) -> (usize, usize, u64) {
 /// Everything at once. The parts are read one after the other, so that they may differ by what
 /// happened meanwhile.
 pub(crate) fn snapshot<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
+    let dict = totals(py, inner)?;
     let core = &inner.core;
     let now = inner.clock.now();
-    let stats = core.stats();
     let ages = |ticks: Vec<u64>| -> Vec<f64> {
         ticks.into_iter().map(|tick| seconds(now.saturating_sub(tick))).collect()
     };
-    dict.set_item("waiting", ages(core.waiting_since()))?;
-    dict.set_item("acquired", core.borrows())?;
+    let (waiting, urgent) = core.waiting_since();
+    dict.set_item("waiting", ages(waiting))?;
+    dict.set_item("waiting_high", urgent)?;
+    let failing = core.failing_since().map(|since| seconds(now.saturating_sub(since)));
+    dict.set_item("failing", failing)?;
+    core.observe(now);
+    let views = core.views();
+    let slots: PyResult<Vec<_>> = views.iter().map(|view| slot(py, inner, view, now)).collect();
+    dict.set_item("slots", PyList::new(py, slots?)?)?;
+    Ok(dict)
+}
+
+/// The counters and distributions alone, which take as long for any number of connections.
+pub(crate) fn totals<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let stats = inner.core.stats();
+    dict.set_item("acquired", inner.core.borrows())?;
     dict.set_item("queued", stats.queued.get())?;
     dict.set_item("gave_up", stats.gave_up.get())?;
     dict.set_item("refused", stats.refused.get())?;
     dict.set_item("turned_away", stats.turned_away.get())?;
-    let failing = core.failing_since().map(|since| seconds(now.saturating_sub(since)));
-    dict.set_item("failing", failing)?;
+    dict.set_item("failed", stats.failed.get())?;
+    dict.set_item("timed_out", stats.timed_out.get())?;
     dict.set_item("opened", stats.opened.get())?;
     dict.set_item("open_failed", stats.open_failed.get())?;
     dict.set_item("checks", stats.checks.get())?;
@@ -48,10 +62,6 @@ pub(crate) fn snapshot<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'p
     dict.set_item("use_time", histogram(py, &stats.use_time.snapshot())?)?;
     dict.set_item("open_time", histogram(py, &stats.open_time.snapshot())?)?;
     dict.set_item("check_time", histogram(py, &stats.check_time.snapshot())?)?;
-    core.observe(now);
-    let views = core.views();
-    let slots: PyResult<Vec<_>> = views.iter().map(|view| slot(py, inner, view, now)).collect();
-    dict.set_item("slots", PyList::new(py, slots?)?)?;
     Ok(dict)
 }
 
@@ -85,6 +95,7 @@ fn slot<'py>(
     let claim = Claim { slot: view.slot, generation: view.generation };
     let since = |tick: u64| seconds(now.saturating_sub(tick));
     dict.set_item("slot", view.slot)?;
+    dict.set_item("id", (view.number != 0).then_some(view.number))?;
     dict.set_item("state", name(view.state))?;
     dict.set_item("uses", view.uses)?;
     dict.set_item("age", since(view.opened_at))?;
@@ -117,9 +128,14 @@ pub(crate) fn histogram<'py>(
     let dict = PyDict::new(py);
     let in_seconds = |nanos: Option<u64>| nanos.map(|n| Duration::from_nanos(n).as_secs_f64());
     dict.set_item("count", times.count())?;
+    dict.set_item("sum", in_seconds(Some(times.sum())))?;
     dict.set_item("mean", in_seconds(times.mean()))?;
     for (name, quantile) in [("p50", 0.50), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
         dict.set_item(name, in_seconds(times.quantile(quantile)))?;
     }
+    let filled = times.buckets().filter(|(_, count)| *count > 0);
+    let filled: Vec<_> =
+        filled.map(|(bounds, count)| (in_seconds(Some(*bounds.end())), count)).collect();
+    dict.set_item("buckets", PyTuple::new(py, filled)?)?;
     Ok(dict)
 }

@@ -367,6 +367,11 @@ impl Pool {
         let held = self.core.held(claim.slot, Some(claim.generation));
         let Some(claim) = held.and_then(|held| self.core.begin_reset(held)) else { return false };
         self.touch(claim);
+        self.end_reset(claim, now)
+    }
+
+    /// Ends a reset, whoever did it. A job has a reference of its own to the connection.
+    pub(crate) fn end_reset(&self, claim: Claim, now: Ticks) -> bool {
         match self.core.end_reset(claim, now, || 0) {
             GivenBack::Idle => true,
             GivenBack::Attention => {

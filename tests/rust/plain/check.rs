@@ -43,7 +43,7 @@ impl World {
 
     fn check_queue(&self) {
         assert_eq!(self.core.waiting(), self.queue.len() as u64);
-        let since = self.core.waiting_since();
+        let (since, _) = self.core.waiting_since();
         assert_eq!(since.len(), self.queue.len());
         assert!(since.is_sorted(), "whoever came first waits longest");
         let Some(turn) = self.turn() else { return };
