@@ -24,6 +24,7 @@ import duckdb
 from millpond.drivers._base import redact
 from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions
+from millpond.drivers._traits import Traits
 from millpond.drivers._url import refuse, refuse_unknown
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Duckdb(Dbapi["Connection"]):
         """Say yes as long as another process has the file, and to an `OSError`."""
         if isinstance(error, duckdb.Error):
             return _LOCKED.search(str(error)) is not None
-        return Dbapi.is_transient(error)
+        return Traits.is_transient(error)
 
 
 def _roll_back(conn: Connection) -> None:

@@ -1,5 +1,7 @@
 """PostgreSQL, through a driver that is built on libpq: what psycopg and psycopg2 share.
 
+What they do in a session, and block, is in `_libpq_session`; for asyncio it is in `aio._psycopg`.
+
 The pool's ``connect_timeout`` becomes libpq's, which counts in whole seconds, takes 1 for 2, and
 holds for each host when there are several. It takes the place of ``PGCONNECT_TIMEOUT``, but not of
 a ``connect_timeout`` in the URL or in ``connect_kwargs``. Whatever libpq does, the pool gives a
@@ -21,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from millpond.drivers import _postgres
 from millpond.drivers._base import C, redact
-from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._traits import Traits
 from millpond.drivers._url import refuse_port
 from millpond.errors import PoolConfigError, PoolError
 
@@ -67,22 +69,9 @@ _REFUSED: Final = re.compile(
     "failed)"
 )
 
-# A transaction that only reads was asked to write.
-_READ_ONLY: Final = "25006"
-_WRITABLE: Final = frozenset({"read-write", "primary"})
-# What PostgreSQL tells of itself since version 14, without being asked.
-_IS_READ_ONLY: Final = ("in_hot_standby", "default_transaction_read_only")
 
-_BOUNCER: Final = "PgBouncer gives each transaction another session"
-_FORBIDDEN: Final = {
-    "session": f"{_BOUNCER}; run the statements within the transaction, or use ALTER ROLE … SET",
-    "statement_timeout": f"{_BOUNCER}; use query_timeout of the pool, or ALTER ROLE … SET",
-    "reset_session": f"{_BOUNCER}, and resets sessions by itself",
-}
-
-
-class Libpq(Dbapi[C]):
-    """What both drivers have in common."""
+class Libpq(Traits[C]):
+    """What the drivers have in common that does not depend on who waits."""
 
     supports = frozenset(
         {
@@ -139,12 +128,12 @@ class Libpq(Dbapi[C]):
         carried = cls._add(options, arguments, said)
 
         # Not a partial: its repr would show the password.
-        def connect() -> C:
+        def connect() -> Any:  # noqa: ANN401  a connection, or what leads to it when awaited
             return cls._open(conninfo, arguments)
 
         made = cls(connect, target=redact(url))
         made.carried = frozenset(carried)
-        made.wants_writable = said.get("target_session_attrs") in _WRITABLE
+        made.wants_writable = said.get("target_session_attrs") in _postgres.WRITABLE
         return made
 
     @classmethod
@@ -173,8 +162,8 @@ class Libpq(Dbapi[C]):
         }
 
     @classmethod
-    def _open(cls, conninfo: str, arguments: Mapping[str, Any]) -> C:
-        """Connect; each of the two drivers says how."""
+    def _open(cls, conninfo: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Connect; each of the drivers says how."""
         raise NotImplementedError
 
     @classmethod
@@ -193,25 +182,7 @@ class Libpq(Dbapi[C]):
 
     def cannot(self, options: SessionOptions) -> Mapping[str, str]:
         """Say what PgBouncer forbids."""
-        if options.profile is None:
-            return {}
-        if options.autocommit:
-            why = "in autocommit mode there is no BEGIN that could say it to PgBouncer's server"
-            return {**_FORBIDDEN, "isolation_level": why, "read_only": why}
-        return _FORBIDDEN
-
-    def prepare(self, conn: C, options: SessionOptions = DEFAULTS) -> None:
-        """Carry out what connecting has not."""
-        if options.profile is None:
-            super().prepare(conn, options)
-            return
-        self._prepare_for_bouncer(conn, options)
-        if options.autocommit is not None:
-            self.set_autocommit(conn, value=options.autocommit)
-
-    def _prepare_for_bouncer(self, conn: C, options: SessionOptions) -> None:
-        """Have the driver say with each BEGIN what a session could not keep."""
-        raise NotImplementedError
+        return _postgres.forbidden(options, autocommit=bool(options.autocommit))
 
     def statements(self, options: SessionOptions) -> list[str]:
         """Return a SET for each option."""
@@ -227,36 +198,14 @@ class Libpq(Dbapi[C]):
         """Look at the connection, then at its socket."""
         return False if conn.closed else super().is_alive(conn)
 
-    def reset_session(self, conn: Any) -> None:  # noqa: ANN401
-        """Roll back, DISCARD ALL, and give the connection's attributes their first values."""
-        self.reset(conn)
-        conn.autocommit = True
-        self.execute(conn, self._reset_statement())
-        self.restore_attributes(conn)
-
     @staticmethod
     def _reset_statement() -> str:
         return _postgres.RESET_SESSION
 
-    def begin(
-        self,
-        conn: Any,  # noqa: ANN401
-        *,
-        isolation: str | None = None,
-        read_only: bool | None = None,
-    ) -> None:
-        """Begin a transaction; without autocommit the driver's first statement does it."""
-        self.check_begin(isolation=isolation, read_only=read_only)
-        modes = _postgres.modes(isolation, read_only)
-        if conn.autocommit:
-            self.execute(conn, f"BEGIN {modes}")
-        elif modes:
-            self.execute(conn, f"SET TRANSACTION {modes}")
-
     @classmethod
     def is_disconnect(cls, error: BaseException) -> bool:
         """Ask the SQLSTATE, or, where only libpq spoke, its words."""
-        state = sqlstate(error)
+        state = _postgres.sqlstate(error)
         if state is not None:
             return _postgres.is_gone(state)
         kinds = {kind.__name__ for kind in type(error).__mro__}
@@ -269,20 +218,17 @@ class Libpq(Dbapi[C]):
 
         Unless the server says that it does, and only this transaction was read-only.
         """
-        if not self.wants_writable or sqlstate(error) != _READ_ONLY:
-            return False
-        told = [conn.info.parameter_status(name) for name in _IS_READ_ONLY]
-        return None in told or "on" in told
+        return self.wants_writable and _postgres.is_demoted(error, conn.info.parameter_status)
 
     @classmethod
     def is_cancelled(cls, error: BaseException) -> bool:
         """Ask the SQLSTATE; the server's own ``statement_timeout`` has the same."""
-        return sqlstate(error) == _postgres.CANCELLED
+        return _postgres.sqlstate(error) == _postgres.CANCELLED
 
     @classmethod
     def is_retryable(cls, error: BaseException) -> bool:
         """Say yes to a conflict and a deadlock."""
-        return sqlstate(error) in _postgres.RETRYABLE
+        return _postgres.sqlstate(error) in _postgres.RETRYABLE
 
     @staticmethod
     def is_transient(error: BaseException) -> bool:
@@ -291,13 +237,7 @@ class Libpq(Dbapi[C]):
         refused = len(_REFUSED.findall(said))
         if refused and refused >= len(_ATTEMPT.findall(said)):
             return False
-        return Dbapi.is_transient(error)
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """Return the SQLSTATE of an error, under the name that each driver has for it."""
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return state if isinstance(state, str) else None
+        return Traits.is_transient(error)
 
 
 def keepalives(options: SessionOptions) -> dict[str, Any]:

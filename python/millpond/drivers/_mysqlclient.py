@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import MySQLdb  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import MySQLdb.cursors  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-from millpond.drivers._mysql import Fresh, MySQL
+from millpond.drivers._mysql import MySQL
 from millpond.drivers._mysql_errors import OUT_OF_SYNC
 from millpond.drivers._mysql_url import flag
 from millpond.drivers._sockets import whole
@@ -22,6 +22,7 @@ from millpond.drivers._sockets import whole
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from millpond.drivers._mysql_traits import Fresh
     from millpond.drivers._session import SessionOptions
 
 _TLS: Final = ("ca", "capath", "cert", "cipher", "key")

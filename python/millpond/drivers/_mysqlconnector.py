@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import mysql.connector
 from mysql.connector.constants import DEFAULT_CONFIGURATION
 
-from millpond.drivers._mysql import Fresh, MySQL
+from millpond.drivers._mysql import MySQL
 from millpond.drivers._mysql_errors import OUT_OF_SYNC
 from millpond.drivers._mysql_url import flag
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from millpond.drivers._dbapi import Dbapi
+    from millpond.drivers._mysql_traits import Fresh
 
 try:
     # The C extension lets some of its own errors out.

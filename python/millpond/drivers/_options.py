@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions
+from millpond.drivers._traits import Traits
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from millpond.drivers._base import Driver
+
+class Capable(Protocol):
+    """What both kinds of drivers have, and this file needs."""
+
+    @property
+    def name(self) -> str:
+        """The name for messages."""
+
+    @property
+    def supports(self) -> frozenset[str]:
+        """What the driver can do."""
+
 
 # No feature is needed.
 NOTHING: Final[Mapping[str, str]] = {}
 
 
-def check_callable(driver: Driver[Any], options: SessionOptions) -> None:
+def check_callable(driver: Capable, options: SessionOptions) -> None:
     """Refuse the options that only connecting can carry out.
 
     Args:
@@ -27,7 +38,7 @@ def check_callable(driver: Driver[Any], options: SessionOptions) -> None:
     Raises:
         PoolConfigError: The callable has to do it.
     """
-    late = driver.only_at_connect if isinstance(driver, Dbapi) else AT_CONNECT
+    late = driver.only_at_connect if isinstance(driver, Traits) else AT_CONNECT
     for name, value in options.given().items():
         if name in late:
             msg = f"{_said(name, value)}: only with a URL; a callable has to see to it by itself"
@@ -35,7 +46,7 @@ def check_callable(driver: Driver[Any], options: SessionOptions) -> None:
 
 
 def check_supported(
-    driver: Driver[Any],
+    driver: Capable,
     options: SessionOptions = DEFAULTS,
     needs: Mapping[str, str] = NOTHING,
 ) -> None:
@@ -52,11 +63,11 @@ def check_supported(
     """
     asked = {name: _said(name, value) for name, value in options.given().items()}
     asked |= needs
-    reasons = driver.why_not if isinstance(driver, Dbapi) else NOTHING
+    reasons = driver.why_not if isinstance(driver, Traits) else NOTHING
     for name, said in asked.items():
         if name not in driver.supports:
             raise _refusal(driver, said, reasons.get(name))
-    if not isinstance(driver, Dbapi):
+    if not isinstance(driver, Traits):
         return
     if options.isolation_level is not None:
         driver.check_isolation("isolation_level", options.isolation_level)
@@ -71,6 +82,6 @@ def _said(name: str, value: object) -> str:
     return f"{name}={shown}"
 
 
-def _refusal(driver: Driver[Any], said: str, reason: str | None) -> PoolConfigError:
+def _refusal(driver: Capable, said: str, reason: str | None) -> PoolConfigError:
     explained = f": {reason}" if reason else ""
     return PoolConfigError(f"{said}: not possible with the driver {driver.name}{explained}")

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import oracledb
 
-from millpond.drivers._base import redact
+from millpond.drivers._base import C, redact
 from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._traits import Traits
 from millpond.drivers._url import Parts, refuse, refuse_unknown, split
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Self
 
 # What may stand in a URL, beside user, password, host, port and SID.
 _CONVERTERS: Final[Mapping[str, Callable[[str], object]]] = {
@@ -59,8 +61,8 @@ _RETRYABLE: Final = frozenset({60, 8177})  # a deadlock; can't serialize access
 _REFUSED: Final = frozenset({1005, 1017, 1045, 28000, 28001})
 
 
-class Oracledb(Dbapi[oracledb.Connection]):
-    """The adapter of `oracledb`."""
+class Oracle(Traits[C]):
+    """What is the same for connections that block and for those that are awaited."""
 
     name = "oracledb"
     operational_error = oracledb.OperationalError
@@ -87,9 +89,7 @@ class Oracledb(Dbapi[oracledb.Connection]):
     needs_is_alive = True
     savepoint_sql = ("SAVEPOINT {}", "ROLLBACK TO SAVEPOINT {}", None)
 
-    def __init__(
-        self, connect: Callable[[], oracledb.Connection], *, target: str | None = None
-    ) -> None:
+    def __init__(self, connect: Callable[[], Any], *, target: str | None = None) -> None:
         """Store the callable."""
         super().__init__(connect, target=target)
         # Connections in autocommit mode within a transaction, by id: for as long as it lasts, the
@@ -104,7 +104,7 @@ class Oracledb(Dbapi[oracledb.Connection]):
         connect_kwargs: Mapping[str, Any] | None = None,
         connect_timeout: float | None = None,
         options: SessionOptions = DEFAULTS,
-    ) -> Oracledb:
+    ) -> Self:
         """Return the adapter of the database that a URL names.
 
         Args:
@@ -126,20 +126,25 @@ class Oracledb(Dbapi[oracledb.Connection]):
         arguments |= connect_kwargs or {}
 
         # Not a partial: its repr would show the password.
-        def connect() -> oracledb.Connection:
-            return oracledb.connect(**arguments)
+        def connect() -> Any:  # noqa: ANN401  a connection, or what leads to it when awaited
+            return cls._open(arguments)
 
         return cls(connect, target=redact(url))
 
-    def prepare(self, conn: oracledb.Connection, options: SessionOptions = DEFAULTS) -> None:
-        """Set what the driver keeps, then what the server has to know."""
+    @classmethod
+    def _open(cls, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Connect; each of the two says how."""
+        raise NotImplementedError
+
+    @staticmethod
+    def configure(conn: Any, options: SessionOptions) -> None:  # noqa: ANN401
+        """Set what the driver keeps, and sends with what comes next."""
         limits = [options.socket_timeout, options.statement_timeout]
         given = [limit for limit in limits if limit is not None]
         if given:
             conn.call_timeout = max(1, math.ceil(min(given) * 1000))
         if options.application_name is not None:
             conn.module = options.application_name
-        super().prepare(conn, options)
 
     def statements(self, options: SessionOptions) -> list[str]:
         """Return the ALTER SESSION for the isolation level."""
@@ -148,65 +153,14 @@ class Oracledb(Dbapi[oracledb.Connection]):
         return [f"ALTER SESSION SET ISOLATION_LEVEL = {options.isolation_level.upper()}"]
 
     @classmethod
-    def is_alive(cls, conn: oracledb.Connection) -> bool:
+    def is_alive(cls, conn: Any) -> bool:  # noqa: ANN401
         """Ask the driver, which looks at the socket and at what the server announced."""
         return bool(conn.is_healthy())
 
     @staticmethod
-    def transaction_status(conn: oracledb.Connection) -> TransactionStatus:
+    def transaction_status(conn: Any) -> TransactionStatus:  # noqa: ANN401
         """Ask the driver."""
         return TransactionStatus.OPEN if conn.transaction_in_progress else TransactionStatus.IDLE
-
-    @staticmethod
-    def reset(conn: oracledb.Connection) -> None:
-        """Roll back if a transaction is open."""
-        if conn.transaction_in_progress:
-            conn.rollback()
-
-    def ping(self, conn: oracledb.Connection) -> None:
-        """Let the driver ask the server; it never reconnects."""
-        conn.ping()
-
-    @classmethod
-    def cancel(cls, conn: oracledb.Connection) -> None:
-        """Send a break."""
-        conn.cancel()
-
-    def begin(
-        self,
-        conn: oracledb.Connection,
-        *,
-        isolation: str | None = None,
-        read_only: bool | None = None,
-    ) -> None:
-        """Begin a transaction, for which the first statement is enough in Oracle."""
-        self.check_begin(isolation=isolation, read_only=read_only)
-        mode = _mode(isolation, read_only)
-        if conn.autocommit:
-            conn.autocommit = False
-            self._switched.add(id(conn))
-        if mode:
-            self.execute(conn, f"SET TRANSACTION {mode}")
-
-    def commit(self, conn: oracledb.Connection) -> None:  # type: ignore[override]
-        """Commit, and go back to autocommit mode if `begin` has left it."""
-        conn.commit()
-        self._switch_back(conn)
-
-    def rollback(self, conn: oracledb.Connection) -> None:  # type: ignore[override]
-        """Roll back, and go back to autocommit mode if `begin` has left it."""
-        conn.rollback()
-        self._switch_back(conn)
-
-    def close(self, conn: oracledb.Connection) -> None:  # type: ignore[override]
-        """Close the connection."""
-        self._switched.discard(id(conn))
-        conn.close()
-
-    def _switch_back(self, conn: oracledb.Connection) -> None:
-        if id(conn) in self._switched:
-            self._switched.discard(id(conn))
-            conn.autocommit = True
 
     @classmethod
     def is_disconnect(cls, error: BaseException) -> bool:
@@ -231,7 +185,80 @@ class Oracledb(Dbapi[oracledb.Connection]):
         if code in _REFUSED:
             return False
         # Oracle's errors in connecting are DatabaseErrors as often as OperationalErrors.
-        return isinstance(error, oracledb.DatabaseError) or Dbapi.is_transient(error)
+        return isinstance(error, oracledb.DatabaseError) or Traits.is_transient(error)
+
+    def opening(self, conn: Any, isolation: str | None, read_only: bool | None) -> str:  # noqa: ANN401, FBT001
+        """Leave autocommit mode for a transaction, and return the statement that begins it, if any.
+
+        Raises:
+            PoolConfigError: There is no such transaction.
+        """
+        self.check_begin(isolation=isolation, read_only=read_only)
+        mode = _mode(isolation, read_only)
+        if conn.autocommit:
+            conn.autocommit = False
+            self._switched.add(id(conn))
+        return f"SET TRANSACTION {mode}" if mode else ""
+
+    def _switch_back(self, conn: Any) -> None:  # noqa: ANN401
+        if id(conn) in self._switched:
+            self._switched.discard(id(conn))
+            conn.autocommit = True
+
+
+class Oracledb(Oracle[oracledb.Connection], Dbapi[oracledb.Connection]):
+    """The adapter of `oracledb.Connection`."""
+
+    @classmethod
+    def _open(cls, arguments: Mapping[str, Any]) -> oracledb.Connection:
+        return oracledb.connect(**arguments)
+
+    def prepare(self, conn: oracledb.Connection, options: SessionOptions = DEFAULTS) -> None:
+        """Set what the driver keeps, then what the server has to know."""
+        self.configure(conn, options)
+        super().prepare(conn, options)
+
+    @staticmethod
+    def reset(conn: oracledb.Connection) -> None:
+        """Roll back if a transaction is open."""
+        if conn.transaction_in_progress:
+            conn.rollback()
+
+    def ping(self, conn: oracledb.Connection) -> None:
+        """Let the driver ask the server; it never reconnects."""
+        conn.ping()
+
+    @classmethod
+    def cancel(cls, conn: oracledb.Connection) -> None:
+        """Send a break."""
+        conn.cancel()
+
+    def begin(
+        self,
+        conn: oracledb.Connection,
+        *,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> None:
+        """Begin a transaction, for which the first statement is enough in Oracle."""
+        opening = self.opening(conn, isolation, read_only)
+        if opening:
+            self.execute(conn, opening)
+
+    def commit(self, conn: oracledb.Connection) -> None:  # type: ignore[override]
+        """Commit, and go back to autocommit mode if `begin` has left it."""
+        conn.commit()
+        self._switch_back(conn)
+
+    def rollback(self, conn: oracledb.Connection) -> None:  # type: ignore[override]
+        """Roll back, and go back to autocommit mode if `begin` has left it."""
+        conn.rollback()
+        self._switch_back(conn)
+
+    def close(self, conn: oracledb.Connection) -> None:  # type: ignore[override]
+        """Close the connection."""
+        self._switched.discard(id(conn))
+        conn.close()
 
 
 def _codes(error: BaseException) -> tuple[int, str]:

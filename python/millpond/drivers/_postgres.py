@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from millpond.drivers._session import SessionOptions
 
 ISOLATION_LEVELS: Final = frozenset(
@@ -20,12 +22,36 @@ RESET_SESSION: Final = "DISCARD ALL"
 _LONGEST_TIMEOUT: Final = 2**31 - 1
 
 CANCELLED: Final = "57014"
+# A transaction that only reads was asked to write.
+_READ_ONLY: Final = "25006"
+# What ``target_session_attrs`` asks for a server that takes writes with.
+WRITABLE: Final = frozenset({"read-write", "primary"})
+# What PostgreSQL tells of itself since version 14, without being asked.
+_IS_READ_ONLY: Final = ("in_hot_standby", "default_transaction_read_only")
 RETRYABLE: Final = frozenset({"40001", "40P01"})
 
 # The server says with these that it closes the connection: shutdown by an administrator, crash,
 # still starting, database dropped, idle too long (in a transaction, or not), transaction too long.
 # All of class 08 is the same.
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"})
+
+
+_BOUNCER: Final = "PgBouncer gives each transaction another session"
+_FORBIDDEN: Final = {
+    "session": f"{_BOUNCER}; run the statements within the transaction, or use ALTER ROLE … SET",
+    "statement_timeout": f"{_BOUNCER}; use query_timeout of the pool, or ALTER ROLE … SET",
+    "reset_session": f"{_BOUNCER}, and resets sessions by itself",
+}
+
+
+def forbidden(options: SessionOptions, *, autocommit: bool) -> Mapping[str, str]:
+    """Say what is not possible behind PgBouncer, if that is where we are, and why."""
+    if options.profile is None:
+        return {}
+    if autocommit:
+        why = "in autocommit mode there is no BEGIN that could say it to PgBouncer's server"
+        return {**_FORBIDDEN, "isolation_level": why, "read_only": why}
+    return _FORBIDDEN
 
 
 def settings(options: SessionOptions) -> dict[str, str]:
@@ -57,6 +83,36 @@ def modes(isolation: str | None, read_only: bool | None) -> str:  # noqa: FBT001
     return ", ".join(said)
 
 
+def opening(isolation: str | None, read_only: bool | None, *, autocommit: bool) -> str:  # noqa: FBT001
+    """Return the statement that begins a transaction.
+
+    The empty string where the driver's first statement begins it, and there is nothing to say.
+    """
+    said = modes(isolation, read_only)
+    if autocommit:
+        return f"BEGIN {said}".rstrip()
+    return f"SET TRANSACTION {said}" if said else ""
+
+
 def is_gone(state: str) -> bool:
     """Say whether an SQLSTATE means that the connection is gone."""
     return state in _GONE or state.startswith("08")
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error, under the name that each driver has for it."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return state if isinstance(state, str) else None
+
+
+def is_demoted(error: BaseException, told: Callable[[str], str | None]) -> bool:
+    """Say whether a write was refused by the server, and not only by a transaction of one's own.
+
+    Args:
+        error: The error.
+        told: Gives what the server has said of itself on this connection, by name.
+    """
+    if sqlstate(error) != _READ_ONLY:
+        return False
+    values = [told(name) for name in _IS_READ_ONLY]
+    return None in values or "on" in values

@@ -14,7 +14,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
 from millpond.drivers import _postgres
+from millpond.drivers._base import C
 from millpond.drivers._libpq import INERROR, INTRANS, STATUS, Libpq
+from millpond.drivers._libpq_session import LibpqSession
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
@@ -30,14 +32,15 @@ _ARGUMENTS: Final = frozenset(
 )
 _numbers: Final = itertools.count(1)
 # Seconds: a cancel is a connection of its own.
-_CANCEL_TIMEOUT: Final = 5.0
+CANCEL_TIMEOUT: Final = 5.0
 
 
-class Psycopg(Libpq["Connection"]):
-    """The adapter of `psycopg`."""
+class Psycopg3(Libpq[C]):
+    """What is the same for connections that block and for those that are awaited."""
 
     name = "psycopg"
     operational_error = psycopg.OperationalError
+    # On `psycopg.AsyncConnection` some of them are set by a method, `set_autocommit` and so on.
     attributes = (
         "autocommit",
         "cursor_factory",
@@ -48,10 +51,6 @@ class Psycopg(Libpq["Connection"]):
         "row_factory",
         "server_cursor_factory",
     )
-
-    @classmethod
-    def _open(cls, conninfo: str, arguments: Mapping[str, Any]) -> Connection:
-        return psycopg.connect(conninfo, **arguments)
 
     @classmethod
     def _add(
@@ -81,11 +80,30 @@ class Psycopg(Libpq["Connection"]):
         except psycopg.ProgrammingError as error:
             raise ValueError(str(error)) from None
 
+    @staticmethod
+    def transaction_status(conn: Connection) -> TransactionStatus:
+        """Ask libpq."""
+        return STATUS[conn.pgconn.transaction_status]
+
+    @staticmethod
+    def _reset_statement() -> str:
+        # psycopg looks at what a statement has done to its prepared ones when it sees its text for
+        # the first time, so each has to be another; else it goes on to use those that are gone.
+        return f"{_postgres.RESET_SESSION} -- {next(_numbers)}"
+
+
+class Psycopg(Psycopg3["Connection"], LibpqSession["Connection"]):
+    """The adapter of `psycopg.Connection`."""
+
+    @classmethod
+    def _open(cls, conninfo: str, arguments: Mapping[str, Any]) -> Connection:
+        return psycopg.connect(conninfo, **arguments)
+
     def _prepare_for_bouncer(self, conn: Connection, options: SessionOptions) -> None:
         if "autocommit" not in self.carried:  # a callable has opened it
             conn.prepare_threshold = None
         if options.isolation_level is not None:
-            conn.isolation_level = psycopg.IsolationLevel[_constant(options.isolation_level)]
+            conn.isolation_level = level_of(options.isolation_level)
         if options.read_only is not None:
             conn.read_only = options.read_only
 
@@ -96,11 +114,6 @@ class Psycopg(Libpq["Connection"]):
         # pipeline, is 0 as well.
         if conn.pgconn.transaction_status or conn.pgconn.pipeline_status:
             _clean(conn)
-
-    @staticmethod
-    def transaction_status(conn: Connection) -> TransactionStatus:
-        """Ask libpq."""
-        return STATUS[conn.pgconn.transaction_status]
 
     def ping(self, conn: Connection) -> None:
         """Send an empty query, outside of any transaction."""
@@ -115,12 +128,6 @@ class Psycopg(Libpq["Connection"]):
             # On a connection that has just died this fails too, and would hide the first error.
             with suppress(psycopg.Error):
                 conn.autocommit = False
-
-    @staticmethod
-    def _reset_statement() -> str:
-        # psycopg looks at what a statement has done to its prepared ones when it sees its text for
-        # the first time, so each has to be another; else it goes on to use those that are gone.
-        return f"{_postgres.RESET_SESSION} -- {next(_numbers)}"
 
     @staticmethod
     def execute(conn: Connection, statement: str) -> None:
@@ -139,23 +146,44 @@ class Psycopg(Libpq["Connection"]):
         if safely is None:
             conn.cancel()
         else:
-            safely(timeout=_CANCEL_TIMEOUT)
+            safely(timeout=CANCEL_TIMEOUT)
 
 
 def _clean(conn: Connection) -> None:
+    if may_roll_back(conn):
+        conn.rollback()
+        refuse_unless_idle(conn)
+
+
+def may_roll_back(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    """Say whether a rollback is needed to make the connection usable.
+
+    Raises:
+        OperationalError: A rollback cannot make it so.
+    """
     if conn.pgconn.pipeline_status:
         # Commands without an answer, and a block of the borrower's that believes in it still.
         msg = "the connection cannot be used again: it is in pipeline mode"
         raise psycopg.OperationalError(msg)
+    if conn.pgconn.transaction_status in {INTRANS, INERROR}:
+        return True
+    refuse_unless_idle(conn)
+    return False
+
+
+def refuse_unless_idle(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    """Refuse a connection that is in use or broken.
+
+    Raises:
+        OperationalError: It is.
+    """
     status = conn.pgconn.transaction_status
-    if status in {INTRANS, INERROR}:
-        conn.rollback()
-        status = conn.pgconn.transaction_status
     if status:
         name = psycopg.pq.TransactionStatus(status).name
         msg = f"the connection cannot be used again: its transaction status is {name}"
         raise psycopg.OperationalError(msg)
 
 
-def _constant(level: str) -> str:
-    return level.upper().replace(" ", "_")
+def level_of(level: str) -> psycopg.IsolationLevel:
+    """Return psycopg's own constant for an isolation level."""
+    return psycopg.IsolationLevel[level.upper().replace(" ", "_")]

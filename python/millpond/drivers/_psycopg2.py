@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg2
 import psycopg2.extensions
 
-from millpond.drivers._libpq import INERROR, INTRANS, STATUS, Libpq
+from millpond.drivers._libpq import INERROR, INTRANS, STATUS
+from millpond.drivers._libpq_session import LibpqSession
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _CANCEL_TIMEOUT: Final = 2.0
 _ASYNC: Final = frozenset({"async", "async_"})
 
 
-class Psycopg2(Libpq["Connection"]):
+class Psycopg2(LibpqSession["Connection"]):
     """The adapter of `psycopg2`."""
 
     name = "psycopg2"

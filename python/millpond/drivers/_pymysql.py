@@ -19,6 +19,7 @@ import pymysql
 import pymysql.cursors
 
 from millpond.drivers._mysql import MySQL
+from millpond.drivers._mysql_traits import RESET_CONNECTION, says_closed, status_of
 from millpond.drivers._mysql_url import flag
 from millpond.drivers._session import SessionOptions, TransactionStatus
 
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
 else:
     _Base = pymysql.connections.Connection
 
-# Bits of the server's status, as of the last packet that had one.
-_IN_TRANSACTION: Final = 1
-_AUTOCOMMIT: Final = 2
-
-_RESET_CONNECTION: Final = 0x1F
 
 _CAN_RESET: Final = all(
     hasattr(pymysql.connections.Connection, name)
@@ -155,24 +151,13 @@ class PyMySQL(MySQL):
 
     @staticmethod
     def transaction_status(conn: Any) -> TransactionStatus:  # noqa: ANN401
-        """Read what the server said last.
-
-        After a query that was not in autocommit mode, ``OPEN``: PyMySQL drops the status that comes
-        with rows, and the query has begun a transaction if it read from a table.
-        """
+        """Read what the server said last."""
         try:
             result = conn._result  # noqa: SLF001
             bits = conn.server_status
         except AttributeError:
             return TransactionStatus.UNKNOWN
-        if not conn.open:
-            return TransactionStatus.UNKNOWN
-        if result is not None:
-            if result.unbuffered_active or result.has_next:
-                return TransactionStatus.ACTIVE
-            if result.server_status is None and not bits & _AUTOCOMMIT:
-                return TransactionStatus.OPEN
-        return TransactionStatus.OPEN if bits & _IN_TRANSACTION else TransactionStatus.IDLE
+        return status_of(bits, result) if conn.open else TransactionStatus.UNKNOWN
 
     def begin(
         self,
@@ -192,20 +177,14 @@ class PyMySQL(MySQL):
         if not conn.open:
             msg = "the session cannot be reset: the connection is closed"
             raise pymysql.InterfaceError(0, msg)
-        conn._execute_command(_RESET_CONNECTION, b"")  # noqa: SLF001
+        conn._execute_command(RESET_CONNECTION, b"")  # noqa: SLF001
         conn._read_ok_packet()  # noqa: SLF001
 
     @classmethod
     def is_disconnect(cls, error: BaseException) -> bool:
         """Ask the error for its number, or for its words where it has none."""
-        if isinstance(error, pymysql.InterfaceError) and error.args[:1] == (0,):
-            return True
-        words = str(next(iter(error.args), "")) if isinstance(error, pymysql.Error) else ""
-        return (
-            words == "Already closed"
-            or words.startswith("Packet sequence number wrong")
-            or super().is_disconnect(error)
-        )
+        is_ours = isinstance(error, pymysql.Error)
+        return (is_ours and says_closed(error)) or super().is_disconnect(error)
 
     @staticmethod
     def close(conn: Any) -> None:  # noqa: ANN401

@@ -22,6 +22,7 @@ from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._odbc_dialects import Dialect, dialect_of
 from millpond.drivers._odbc_url import connection_string, is_sql_server
 from millpond.drivers._session import DEFAULTS, SessionOptions
+from millpond.drivers._traits import Traits
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Pyodbc(Dbapi[pyodbc.Connection]):
     @staticmethod
     def is_transient(error: BaseException) -> bool:
         """Say no where nothing will change by itself."""
-        return not _state(error).startswith(_PERMANENT) and Dbapi.is_transient(error)
+        return not _state(error).startswith(_PERMANENT) and Traits.is_transient(error)
 
 
 def _state(error: BaseException) -> str:

@@ -6,6 +6,31 @@ import math
 import os
 import select
 import socket
+from typing import Final
+
+# A server that said farewell, in poll()'s words. POLLRDHUP is Linux's.
+_HUNG_UP: Final = (
+    getattr(select, "POLLHUP", 0)
+    | getattr(select, "POLLERR", 0)
+    | getattr(select, "POLLNVAL", 0)
+    | getattr(select, "POLLRDHUP", 0)
+)
+
+
+def is_alive(fileno: int) -> bool | None:
+    """Say whether the connection behind a socket is alive. ``None`` is: ask the server.
+
+    A hang-up is a death; something to read on an idle connection may be a farewell too, or a
+    notification.
+    """
+    if fileno < 0 or not _HUNG_UP:
+        return None
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN | _HUNG_UP)
+    events = [event for _, event in poll.poll(0)]
+    if not events:
+        return True
+    return False if events[0] & _HUNG_UP else None
 
 
 def is_readable(fileno: int) -> bool:

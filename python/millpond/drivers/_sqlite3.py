@@ -18,10 +18,11 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from millpond.drivers._base import redact
+from millpond.drivers._base import C, redact
 from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._sqlite3_url import arguments_of
+from millpond.drivers._traits import Traits
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
@@ -56,10 +57,9 @@ _PRAGMAS: Final = (
 )
 
 
-class Sqlite3(Dbapi[sqlite3.Connection]):
-    """The adapter of `sqlite3`."""
+class Sqlite(Traits[C]):
+    """What is the same for connections that block and for those that are awaited."""
 
-    name = "sqlite3"
     operational_error = sqlite3.OperationalError
     supports = frozenset(
         {
@@ -76,7 +76,45 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
     why_not = {  # noqa: RUF012  a ClassVar in the base class
         "statement_timeout": "SQLite has none; use query_timeout of the pool",
     }
+
+    def statements(self, options: SessionOptions) -> list[str]:
+        """Return the PRAGMA for ``read_only``; there is nothing to say for ``isolation_level``."""
+        if options.read_only is None:
+            return []
+        return [f"PRAGMA query_only = {int(options.read_only)}"]
+
+    @property
+    def pings(self) -> bool:
+        """Whether there is a server that could go away: no."""
+        return False
+
+    @classmethod
+    def is_disconnect(cls, error: BaseException) -> bool:
+        """Say yes if the connection was closed."""
+        return isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error)
+
+    @classmethod
+    def is_cancelled(cls, error: BaseException) -> bool:
+        """Say yes to an interrupt."""
+        return _code(error) == sqlite3.SQLITE_INTERRUPT
+
+    @classmethod
+    def is_retryable(cls, error: BaseException) -> bool:
+        """Say yes where somebody else held a lock for too long."""
+        return _code(error) in _RETRYABLE
+
+    @staticmethod
+    def is_transient(error: BaseException) -> bool:
+        """Say no for a file that cannot be opened, and otherwise what is usual."""
+        return _code(error) not in _PERMANENT and Traits.is_transient(error)
+
+
+class Sqlite3(Sqlite[sqlite3.Connection], Dbapi[sqlite3.Connection]):
+    """The adapter of `sqlite3`."""
+
+    name = "sqlite3"
     attributes = ("isolation_level", "row_factory", "text_factory")
+    # Whether it is known that another thread may use the connections.
     crosses_threads = False
 
     @classmethod
@@ -131,12 +169,6 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
                 "as the pool moves connections between threads"
             )
             raise PoolConfigError(msg) from refused[0]
-
-    def statements(self, options: SessionOptions) -> list[str]:
-        """Return the PRAGMA for ``read_only``; there is nothing to say for ``isolation_level``."""
-        if options.read_only is None:
-            return []
-        return [f"PRAGMA query_only = {int(options.read_only)}"]
 
     @staticmethod
     def set_autocommit(conn: Any, *, value: bool) -> None:  # noqa: ANN401
@@ -200,11 +232,6 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
             *(f"DETACH {_quoted(name)}" for (name,) in attached),
         ]
 
-    @property
-    def pings(self) -> bool:
-        """Whether there is a server that could go away: no."""
-        return False
-
     def ping(self, conn: sqlite3.Connection) -> None:
         """Run ``SELECT 1``, which opens no transaction that would stay."""
         sqlite3.Cursor(conn).execute("SELECT 1").fetchall()
@@ -238,26 +265,6 @@ class Sqlite3(Dbapi[sqlite3.Connection]):
     def rollback(conn: sqlite3.Connection) -> None:
         """Roll back, also where `rollback` of the connection would do nothing."""
         _roll_back(conn)
-
-    @classmethod
-    def is_disconnect(cls, error: BaseException) -> bool:
-        """Say yes if the connection was closed."""
-        return isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error)
-
-    @classmethod
-    def is_cancelled(cls, error: BaseException) -> bool:
-        """Say yes to an interrupt."""
-        return _code(error) == sqlite3.SQLITE_INTERRUPT
-
-    @classmethod
-    def is_retryable(cls, error: BaseException) -> bool:
-        """Say yes where somebody else held a lock for too long."""
-        return _code(error) in _RETRYABLE
-
-    @staticmethod
-    def is_transient(error: BaseException) -> bool:
-        """Say no for a file that cannot be opened, and otherwise what is usual."""
-        return _code(error) not in _PERMANENT and Dbapi.is_transient(error)
 
 
 def _code(error: BaseException) -> int | None:
