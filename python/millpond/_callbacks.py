@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from millpond import _jobs, _messages, _stats, drivers, errors
+from millpond import _explain, _jobs, _messages, drivers, errors
 from millpond._config import check_timeout
-from millpond._core import CorePool
+from millpond._observed import Observed
 from millpond._timer import TIMER
 from millpond.errors import PoolConfigError
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     import threading
 
     from millpond._config import PoolConfig
-    from millpond._core import Job, ManualClock
-    from millpond._workers import Workers
+    from millpond._core import Job
+    from millpond._stats import PoolStats
 
 C = TypeVar("C")
 
@@ -32,29 +33,38 @@ _NO_PING: Final = (
 logger = logging.getLogger("millpond.pool")
 
 
-class Callbacks(CorePool[C]):
+class Callbacks(Observed[C]):
     """See the head of this file."""
 
     _config: PoolConfig
-    _clock: ManualClock | None
-    _name: str
     _driver: drivers.Driver[C]
     _errors: errors.ErrorSet
-    _workers: Workers
     _progress: threading.Condition
     _backoff: _jobs.Backoff
-    _last_error: BaseException | None
     _recognised: bool
     _finished: bool
 
-    @property
-    def name(self) -> str:
-        """The pool's name."""
-        return self._name
+    def _engine_options(self) -> dict[str, Any]:
+        """Return what the core is told when it starts."""
+        config = self._config
+        names = (
+            "min_size max_size max_waiting max_uses policy acquire_timeout connect_timeout "
+            "max_connecting fail_fast_after idle_timeout max_lifetime validation_timeout "
+            "leak_threshold on_acquire on_release"
+        )
+        options = {name: getattr(config, name) for name in names.split()}
+        interval, validates = self._validation(is_known=self._is_known())
+        if config.on_exhausted == "raise":
+            options["max_waiting"] = 0
+        hook = config.on_exhausted if callable(config.on_exhausted) else None
+        options |= {"on_exhausted": hook, "shed": config.shed}
+        options |= {"validation_interval": interval, "validates": validates}
+        return {**options, "clock": self._clock}
 
-    def stats(self) -> _stats.PoolStats:
-        """Return what the pool is like right now, and what it has done so far."""
-        return _stats.from_snapshot(self.name, (self.min_size, self.max_size), self._snapshot())
+    def _is_known(self) -> bool:
+        """Say whether the driver is the right one already; else the first connection may tell."""
+        driver: object = self._driver
+        return type(driver) is not drivers.Dbapi
 
     def _submit(self, job: Job) -> None:
         self._workers.submit(lambda: _jobs.run(self, job))
@@ -65,16 +75,8 @@ class Callbacks(CorePool[C]):
 
     def _failure(self, kind: str, detail: Any) -> errors.PoolError:  # noqa: ANN401
         """Make the exception for a failure."""
-        if kind == "timeout":
-            timeout = self._errors.timeout(
-                _messages.timed_out(self.stats(), detail, self._last_error)
-            )
-            timeout.__cause__ = self._last_error
-            return timeout
-        if kind == "down":
-            down = self._errors.timeout(_messages.down(self.stats(), self._last_error))
-            down.__cause__ = self._last_error
-            return down
+        if kind in {"timeout", "not_ready", "down"}:
+            return self._failure_in_time(kind, detail)
         if kind == "bad_timeout":
             try:
                 check_timeout(detail)
@@ -85,7 +87,6 @@ class Callbacks(CorePool[C]):
         kinds: dict[str, type[errors.PoolError]] = {
             "closed": self._errors.closed,
             "full": self._errors.exhausted,
-            "hopeless": self._errors.timeout,
         }
         message = _messages.FAILURES[kind].format(
             name=self.name,
@@ -93,7 +94,49 @@ class Callbacks(CorePool[C]):
             waiting=self._counts()[2],
             max_waiting=self._config.max_waiting,
         )
+        if kind == "hopeless":
+            return self._timeout(message, "exhausted", self.stats(), None)
         return kinds.get(kind, self._errors.error)(message)
+
+    def _failure_in_time(
+        self, kind: str, detail: float | tuple[float, int] | None
+    ) -> errors.PoolTimeout:
+        """Make the exception for a wait that was too long, or would be.
+
+        Args:
+            kind: ``"timeout"`` of an acquire, which ends by it; ``"not_ready"`` of `Pool.wait`;
+                ``"down"`` if the caller does not even wait.
+            detail: How many seconds it waited; or that, and how many callers with priority were
+                served meanwhile.
+        """
+        if kind == "timeout":
+            self._count_timeout()
+        seconds, overtaken = detail if isinstance(detail, tuple) else (detail or 0.0, 0)
+        stats, error = self.stats(), self._last_error
+        if kind == "down":
+            return self._timeout(_messages.down(stats, error), "database_down", stats, error)
+        wait = _explain.Wait(
+            seconds,
+            overtaken,
+            error,
+            leak_threshold=self._config.leak_threshold,
+            suspended=self.suspended,
+            running=_messages.running_threads(),
+        )
+        reason = _explain.reason_of(stats, wait)
+        message = _explain.message_of(stats, wait, reason)
+        timeout = self._timeout(message, reason, stats, error)
+        if kind == "timeout":
+            self._emit("timed_out", seconds=seconds, reason=reason, error=timeout)
+        return timeout
+
+    def _timeout(
+        self, message: str, reason: str, stats: PoolStats, error: BaseException | None
+    ) -> errors.PoolTimeout:
+        timeout = self._errors.timeout(message)
+        timeout.reason, timeout.stats = reason, stats
+        timeout.__cause__ = error
+        return timeout
 
     def _site(self) -> tuple[str, int, str]:
         """Find the line that acquires: the core has no frame, so it is the caller's."""
@@ -103,15 +146,19 @@ class Callbacks(CorePool[C]):
     def _leaked(
         self, slot: int, holder: int, held: float, site: tuple[str, int, str] | None
     ) -> None:
+        now = _messages.place_now(holder)
         logger.warning(
-            "pool %r: connection %d has been held for %.3g s by %s%s",
+            "pool %r: connection %d has been held for %.3g s by %s%s%s",
             self.name,
             slot,
             held,
             _messages.thread_name(holder),
             f", acquired at {_messages.place(site)}" if site else "",
+            f", now at {now}" if now else "",
             extra={"pool": self.name, "event": "leaked"},
         )
+        line = _messages.place(site) if site else None
+        self._emit_later("leaked", slot=slot, seconds=held, reason=line)
 
     def _lease_lost(self, slot: int) -> None:
         warnings.warn(
@@ -136,8 +183,12 @@ class Callbacks(CorePool[C]):
         limit = limits.get(kind, "connect_timeout")
         seconds = getattr(self._config, limit)
         message = f"{kind} took longer than {limit}={seconds}"
+        error = TimeoutError(message)
         if kind == "open":
-            self._last_error = TimeoutError(message)
+            self._note_failure(error, time.perf_counter())
+            self._emit_later("open_failed", slot=slot, seconds=seconds, error=error)
+        elif kind == "check":
+            self._emit_later("validation_failed", slot=slot, seconds=seconds, reason=message)
         logger.warning(
             "pool %r: connection %d: %s",
             self.name,
@@ -199,9 +250,12 @@ class Callbacks(CorePool[C]):
         return self._driver.reset_method or self._driver.reset
 
     def _opened(self) -> None:
-        self._last_error = None
+        recovered = self._note_success()
         self._backoff.succeeded()
         self._changed()
+        if recovered is not None:
+            seconds, error = recovered
+            self._emit("recovered", seconds=seconds, error=error, shield=BaseException)
 
     def _changed(self) -> None:
         with self._progress:

@@ -59,6 +59,31 @@ def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
     return None if timeout is None else _seconds(name, timeout, zero=True, none="no limit")
 
 
+def check_integer(name: str, value: object, low: int, high: int = MAX_COUNT) -> int:
+    """Check an argument that is a whole number, and return it.
+
+    Raises:
+        PoolConfigError: It is not an int from `low` to `high`.
+    """
+    number: Any = _integer(low, high)(name, value)
+    return int(number)
+
+
+def check_between(
+    name: str, value: object, low: float, high: float, *, zero: bool = False
+) -> float:
+    """Check an argument that is a number between two others, and return it.
+
+    Raises:
+        PoolConfigError: It is not an int or float above `low` and below `high`, nor 0 with `zero`.
+    """
+    number: Any = value
+    if not _is_number(number, (int, float)) or not (low < number < high or (zero and not number)):
+        allowed = f"a number above {low:g} and below {high:g}"
+        raise _refuse(name, value, f"0 or {allowed}" if zero else allowed)
+    return float(number)
+
+
 def check(name: str, value: object) -> Any:  # noqa: ANN401  whatever the argument is
     """Check one argument of `PoolConfig` by itself, and return it as it is to be used.
 

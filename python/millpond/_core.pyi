@@ -4,8 +4,8 @@ The code is Rust, so the documentation is here: at run time there is only the fi
 docstring. stubtest compares the signatures, and `tests/test_public_api.py` these first lines.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import GenericAlias
 from typing import Any, ClassVar, Final, Generic, Literal, Self, final, overload
 
@@ -14,6 +14,8 @@ from typing_extensions import TypeVar, disjoint_base
 __all__ = [
     "MAX_SIZE",
     "Alarm",
+    "AsyncLease",
+    "CoreAsyncPool",
     "CoreCursor",
     "CorePool",
     "CorePooledDB",
@@ -216,10 +218,106 @@ class CorePool(Generic[_C]):
     def _condemn(self, connection: _C) -> None: ...
     def _set_alarm(self, seconds: float) -> Alarm: ...
     def _cancel_alarm(self, alarm: Alarm) -> None: ...
-    def _register_waiter(self, callback: Callable[[], object]) -> Ticket: ...
+    def _register_waiter(
+        self,
+        callback: Callable[[], object],
+        timeout: float | None = None,
+        priority: str | None = None,
+    ) -> Ticket: ...
+    def _try_claim(self, holder: int) -> _C | None: ...
+    def _set_clean(self, is_clean: Callable[[_C], bool] | None) -> None: ...
+    def _begin_reset(self, connection: _C) -> Job | None: ...
+    def _taken(self) -> int: ...
+    def _slot_of(self, identity: int) -> int | None: ...
     def _fail_oldest(self, error: BaseException) -> bool: ...
+    def _count_timeout(self) -> None: ...
+    def _hear(self, events: int) -> None: ...
+    def _call(self, function: Callable[..., Any], /, *args: object) -> Any: ...  # noqa: ANN401
     def _snapshot(self) -> dict[str, Any]: ...
+    def _totals(self) -> dict[str, Any]: ...
     def _counts(self) -> tuple[int, int, int]: ...
+
+@disjoint_base
+class CoreAsyncPool(Generic[_C]):
+    """The engine of one pool for asyncio; `millpond.AsyncPool` extends it."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> CoreAsyncPool[_C]: ...
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    @overload
+    def connection(
+        self, *, timeout: float | None = None, priority: str = "normal", query_timeout: None = None
+    ) -> AsyncLease[_C]: ...
+    @overload
+    def connection(
+        self,
+        *,
+        timeout: float | None = None,
+        priority: str = "normal",
+        query_timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[_C]:
+        """Lend a connection for the time of an ``async with`` block.
+
+        It is acquired when the block begins and released when the block ends, also by an exception
+        or a cancellation; in the middle of a statement it is closed instead, unless its driver has
+        brought it back in order. With an idle connection the block begins without suspending, and
+        with nothing to reset it ends so. The block gets the driver's own connection object.
+
+        Args:
+            timeout: Seconds to wait when the block begins. ``None``, the default, means the pool's
+                ``acquire_timeout``; 0 does not wait; ``math.inf`` has no limit.
+            priority: As in `acquire`.
+            query_timeout: Seconds for the statements of the block, as in `query_timeout`. ``None``,
+                the default, has no limit.
+
+        Returns:
+            An asynchronous context manager, to be used once at a time.
+
+        Raises:
+            PoolConfigError: The timeout is not a number of seconds.
+        """
+
+    # What `AsyncPool` builds on.
+    @staticmethod
+    def _prepare(running_loop: Callable[[], object], current_task: object) -> None: ...
+    @property
+    def _engines(self) -> dict[Any, Any]: ...
+
+@final
+class AsyncLease(Generic[_C_co]):
+    """What `connection()` returns: a connection for the time of an ``async with`` block.
+
+    It can be used again after its block has ended. If it is garbage collected before, its
+    connection is closed, with a ``ResourceWarning``.
+    """
+
+    def __class_getitem__(cls, key: object) -> GenericAlias: ...
+    def __aenter__(self) -> Awaitable[_C_co]:
+        """Acquire the connection.
+
+        Returns:
+            An awaitable for the driver's own connection object.
+
+        Raises:
+            PoolTimeout: No connection became free in time.
+            PoolExhausted: ``max_waiting`` callers are waiting already.
+            PoolClosed: The pool was closed, before or during the wait.
+            PoolError: The lease is entered already, or a hook of its own pool would have to wait.
+        """
+
+    def __aexit__(self, /, *args: object) -> Awaitable[None]:
+        """Release the connection.
+
+        Raises:
+            PoolError: The lease is not entered, or the connection was released inside the block.
+        """
+
+    # What `AsyncPool` does with it when something has to be awaited.
+    @property
+    def _terms(self) -> tuple[float | None, str | None]: ...
+    def _begin(self) -> bool: ...
+    def _fail(self) -> None: ...
+    def _put(self, engine: Any, connection: object) -> None: ...  # noqa: ANN401
+    def _take(self) -> tuple[Any, Any] | None: ...
 
 @final
 class Lease(Generic[_C_co]):
@@ -373,18 +471,18 @@ class Seat(Generic[_C_co]):
 
 @final
 class Job:
-    """The right and the duty to open, check or close one connection, for a worker thread.
+    """The right and the duty to open, check, reset or close one connection, for a worker or a task.
 
     A job ends with one of its methods. One that is dropped without gives its slot up by itself.
     """
 
     @property
-    def kind(self) -> Literal["open", "check", "close"]:
+    def kind(self) -> Literal["open", "check", "close", "reset"]:
         """What is to be done."""
 
     @property
     def connection(self) -> Any:  # noqa: ANN401  that of any driver
-        """The connection to check or to close, ``None`` if there is none."""
+        """The connection to check, to reset or to close, ``None`` if there is none."""
 
     @property
     def reason(self) -> str | None:
@@ -438,7 +536,10 @@ class Job:
         """End a check job: the connection is alive, but so slow that it is closed."""
 
     def failed(self) -> None:
-        """End a check job: the connection is not alive."""
+        """End a check or reset job: the connection is of no more use."""
+
+    def was_reset(self) -> None:
+        """End a reset job: the connection is as the next borrower wants it."""
 
     def closed(self) -> None:
         """End a close job."""
@@ -451,13 +552,17 @@ class Ticket:
     place or the connection back.
     """
 
-    def claim(self) -> Any | None:  # noqa: ANN401  the connection of any driver
+    def claim(self, holder: int | None = None) -> Any | None:  # noqa: ANN401  the connection of any driver
         """Return the connection, or ``None`` while the caller has to wait on.
 
         Raises:
             PoolClosed: The pool was closed.
             Exception: What connecting raised.
         """
+
+    @property
+    def overtaken(self) -> int:
+        """How many urgent callers were served since this one joined."""
 
     def cancel(self) -> None:
         """Give the place in the queue back, or the connection that was granted and not claimed."""

@@ -10,20 +10,22 @@ import logging
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from millpond._messages import one_line
 from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from millpond._callbacks import Callbacks
     from millpond._config import PoolConfig
     from millpond._core import Job
     from millpond.drivers import Driver
 
 C = TypeVar("C")
+
+# How the core resets a connection, its socket, and what else tells that it is alive.
+Traits: TypeAlias = tuple[object, int, Callable[[Any], object] | None]
 
 logger = logging.getLogger("millpond.pool")
 
@@ -86,37 +88,59 @@ def _open(pool: Callbacks[C], job: Job) -> None:
     try:
         connection: C = job.call(pool._driver.connect)
     except BaseException as error:  # noqa: BLE001  SystemExit in a connect() must not cost a slot
-        _open_failed(pool, job, error, started)
+        open_failed(pool, job, error, started)
         return
     try:
-        if connection is None:
-            msg = "connect: must return a connection, not None"
-            raise PoolConfigError(msg)  # noqa: TRY301  it goes where the others go
-        pool._recognise(connection)
+        recognise(pool, connection)
         job.call(pool._driver.prepare, connection, pool._config.session_options)
         if pool._config.configure is not None:
             job.call(pool._config.configure, connection)
-        reset = pool._reset_of(connection)
-        socket = pool._driver.fileno(connection)
+        traits = traits_of(pool, connection)
     except BaseException as error:  # noqa: BLE001
         _farewell(pool, job, connection)
-        _open_failed(pool, job, error, started)
+        open_failed(pool, job, error, started)
         return
+    if not fill(pool, job, connection, traits, started):
+        _farewell(pool, job, connection)
+
+
+def recognise(pool: Callbacks[C], connection: C) -> None:
+    """Look at what connecting returned, which may tell the driver.
+
+    Raises:
+        PoolConfigError: It is no connection.
+    """
+    if connection is None:
+        msg = "connect: must return a connection, not None"
+        raise PoolConfigError(msg)
+    pool._recognise(connection)
+
+
+def traits_of(pool: Callbacks[C], connection: C) -> Traits:
+    """Say how the core resets a connection, and how it sees that it is alive."""
+    driver = pool._driver
+    socket = driver.fileno(connection)
+    asked = socket < 0 and driver.needs_is_alive
+    return pool._reset_of(connection), socket, driver.is_alive if asked else None
+
+
+def fill(pool: Callbacks[C], job: Job, connection: C, traits: Traits, started: float) -> bool:
+    """Give the core a new connection; False when nobody wants it, and it is to be closed."""
+    reset, socket, is_alive = traits
     try:
-        asked = socket < 0 and pool._driver.needs_is_alive
-        is_alive = pool._driver.is_alive if asked else None
         kept = job.filled(connection, reset, time.perf_counter() - started, socket, is_alive)
     except ValueError:
         # It stays open: whoever has the other slot may be using it.
-        _open_failed(pool, job, PoolConfigError(SAME_AGAIN), started)
-        return
+        open_failed(pool, job, PoolConfigError(SAME_AGAIN), started)
+        return True
     if kept:
+        seconds = time.perf_counter() - started
         pool._opened()
         logger.debug(
-            "pool %r opened connection %d", pool.name, job.slot, extra=_extra(pool, "opened")
+            "pool %r opened connection %d", pool.name, job.slot, extra=extra(pool, "opened")
         )
-    else:
-        _farewell(pool, job, connection)
+        pool._emit("opened", job.slot, seconds, shield=BaseException)
+    return kept
 
 
 def session_reset(driver: Driver[C], config: PoolConfig) -> Callable[[C], None]:
@@ -133,12 +157,13 @@ def session_reset(driver: Driver[C], config: PoolConfig) -> Callable[[C], None]:
     return reset
 
 
-def _open_failed(pool: Callbacks[Any], job: Job, error: BaseException, started: float) -> None:
+def open_failed(pool: Callbacks[Any], job: Job, error: BaseException, started: float) -> None:
+    """End an attempt that failed: tell the oldest waiter, or try again after a while."""
     delay = pool._backoff.failed(started)
     transient = not isinstance(error, PoolError) and pool._driver.is_transient(error)
     if not job.current:
         return
-    pool._last_error = error
+    pool._note_failure(error, started)
     # First the caller, then the place: else the place would be opened for that caller once more.
     told = not transient and pool._fail_oldest(error)
     job.open_failed(delay, transient)
@@ -148,8 +173,10 @@ def _open_failed(pool: Callbacks[Any], job: Job, error: BaseException, started: 
             pool.name,
             delay,
             one_line(error),
-            extra=_extra(pool, "open_failed"),
+            extra=extra(pool, "open_failed"),
         )
+    seconds = time.perf_counter() - started
+    pool._emit("open_failed", job.slot, seconds, error=error, shield=BaseException)
 
 
 def _check(pool: Callbacks[Any], job: Job) -> None:
@@ -157,12 +184,23 @@ def _check(pool: Callbacks[Any], job: Job) -> None:
         return
     started = time.perf_counter()
     why: str | None = "it says no"
+    raised: BaseException | None = None
     try:
         if _is_alive(pool, job):
             why = None
     except BaseException as error:  # noqa: BLE001
-        why = one_line(error)
-    seconds = time.perf_counter() - started
+        why, raised = one_line(error), error
+    judge(pool, job, why, raised, time.perf_counter() - started)
+
+
+def judge(
+    pool: Callbacks[Any],
+    job: Job,
+    why: str | None,
+    raised: BaseException | None,
+    seconds: float,
+) -> None:
+    """End a validation that found a reason why the connection is of no use, or ``None``."""
     limit = pool._config.max_latency
     if why is not None:
         job.failed()
@@ -177,9 +215,10 @@ def _check(pool: Callbacks[Any], job: Job) -> None:
         pool.name,
         job.slot,
         why,
-        extra=_extra(pool, "validation_failed"),
+        extra=extra(pool, "validation_failed"),
     )
     pool._changed()
+    pool._emit("validation_failed", job.slot, seconds, why, raised, shield=BaseException)
 
 
 def _is_alive(pool: Callbacks[Any], job: Job) -> bool:
@@ -213,18 +252,26 @@ def _query(driver: Driver[C], connection: C, statement: str) -> None:
 
 
 def _close(pool: Callbacks[Any], job: Job) -> None:
+    started = time.perf_counter()
     try:
         _farewell(pool, job, job.connection)
-        logger.debug(
-            "pool %r closed connection %d: %s",
-            pool.name,
-            job.slot,
-            job.reason,
-            extra=_extra(pool, "closed"),
-        )
     finally:
-        job.closed()
-        pool._changed()
+        closed(pool, job, started)
+
+
+def closed(pool: Callbacks[Any], job: Job, started: float) -> None:
+    """End the closing of a connection, which began at `started` by `time.perf_counter()`."""
+    seconds = time.perf_counter() - started
+    logger.debug(
+        "pool %r closed connection %d: %s",
+        pool.name,
+        job.slot,
+        job.reason,
+        extra=extra(pool, "closed"),
+    )
+    job.closed()
+    pool._changed()
+    pool._emit("closed", job.slot, seconds, job.reason, shield=BaseException)
 
 
 def _farewell(pool: Callbacks[Any], job: Job, connection: Any) -> None:  # noqa: ANN401
@@ -234,13 +281,19 @@ def _farewell(pool: Callbacks[Any], job: Job, connection: Any) -> None:  # noqa:
         try:
             job.call(closer, connection)
         except BaseException as error:  # noqa: BLE001  it is gone either way
-            logger.info(
-                "pool %r: closing a connection failed: %s",
-                pool.name,
-                one_line(error),
-                extra=_extra(pool, "close_failed"),
-            )
+            close_failed(pool, error)
 
 
-def _extra(pool: Callbacks[Any], event: str) -> dict[str, str]:
+def close_failed(pool: Callbacks[Any], error: BaseException) -> None:
+    """Note that closing a connection raised."""
+    logger.info(
+        "pool %r: closing a connection failed: %s",
+        pool.name,
+        one_line(error),
+        extra=extra(pool, "close_failed"),
+    )
+
+
+def extra(pool: Callbacks[Any], event: str) -> dict[str, str]:
+    """Return what a record of the log carries."""
     return {"pool": pool.name, "event": event}

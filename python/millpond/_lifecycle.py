@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from millpond import _messages
 from millpond._core import exited
@@ -16,20 +16,36 @@ from millpond._timer import TIMER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from millpond._aio import AsyncPool
     from millpond._pool import Pool
+    from millpond._thread_local import ThreadLocalPool
+
+    Face: TypeAlias = Pool[Any] | ThreadLocalPool[Any] | AsyncPool[Any]
 
 # The whole exit, with whatever else runs then, should be over within two seconds.
 EXIT_SECONDS: Final = 1.0
 
+
+class Lively(Protocol):
+    """A pool, as far as it matters here."""
+
+    @property
+    def closed(self) -> bool: ...
+    def _face(self) -> Face | None: ...
+    def _shut(self) -> bool: ...
+    def _finish(self, timeout: float, *, idle_only: bool = False) -> None: ...
+    def _begin_in_child(self) -> None: ...
+
+
 _lock = threading.RLock()
-_pools: dict[int, weakref.ref[Pool[Any]]] = {}
+_pools: dict[int, weakref.ref[Lively]] = {}
 
 
-def register(pool: Pool[Any], finalize: Callable[[], None]) -> None:
+def register(pool: Lively, finalize: Callable[[], None]) -> None:
     """Note a pool. `finalize` is called when it is garbage collected; it must not need the pool."""
     key = id(pool)
 
-    def gone(_: weakref.ref[Pool[Any]]) -> None:
+    def gone(_: weakref.ref[Lively]) -> None:
         with _lock:
             _pools.pop(key, None)
         finalize()
@@ -38,11 +54,23 @@ def register(pool: Pool[Any], finalize: Callable[[], None]) -> None:
         _pools[key] = weakref.ref(pool, gone)
 
 
-def _all() -> Iterator[Pool[Any]]:
+def _all() -> Iterator[Lively]:
     for reference in list(_pools.values()):
         pool = reference()
         if pool is not None:
             yield pool
+
+
+def pools() -> tuple[Face, ...]:
+    """Return all pools of this process that are neither closed nor garbage collected.
+
+    Nothing is kept alive but by the tuple. May be called from any thread.
+
+    Returns:
+        The pools, oldest first.
+    """
+    faces = (pool._face() for pool in _all() if not pool.closed)  # noqa: SLF001
+    return tuple(face for face in faces if face is not None)
 
 
 class Heir(Protocol):

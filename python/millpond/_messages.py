@@ -5,45 +5,40 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
+
+from millpond import _threads
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from millpond._stats import ConnectionStats, PoolStats
 
-MAX_HOLDERS: Final = 5
-
 _collecting = threading.RLock()
 
 
-def timed_out(
-    stats: PoolStats, waited: float, error: BaseException | None, limit: str = "max_size"
-) -> str:
-    """Explain a timeout: who holds the connections, since when and from where.
+class Holders(Protocol):
+    """Those who may hold connections and are no threads: tasks."""
 
-    Args:
-        stats: The pool as it is.
-        waited: Seconds.
-        error: Why the last attempt to connect failed, if it did.
-        limit: What the pool calls its size.
-    """
-    said = (
-        f"couldn't acquire a connection from pool {stats.name!r} in {waited:.3g} s: "
-        f"{stats.in_use} of {stats.max_size} in use, {stats.idle} idle, "
-        f"{stats.opening} being opened, {stats.waiting} waiting"
-    )
-    held = [connection for connection in stats.connections if connection.held is not None]
-    held.sort(key=lambda connection: -(connection.held or 0.0))
-    kept = [connection for connection in stats.connections if is_kept(connection)]
-    held += kept
-    lines = [said, *map(holder, held[:MAX_HOLDERS])]
-    if len(held) > MAX_HOLDERS:
-        lines.append(f"  and {len(held) - MAX_HOLDERS} more")
-    if error is not None:
-        lines.append(f"  the last attempt to connect failed: {one_line(error)}")
-    lines.append(f"  {_advice(stats, held, kept, error, limit)}")
-    return "\n".join(lines)
+    def running(self) -> frozenset[int]:
+        """Return the numbers of those that run, as the core has them."""
+
+    def after_fork(self) -> None:
+        """Begin anew in the child of a fork."""
+
+    def name_of(self, number: int) -> str | None:
+        """Name one of them, if its name is known."""
+
+    def place_of(self, number: int) -> str | None:
+        """Say where in the code one of them is, if it runs."""
+
+
+_others: Final[list[Holders]] = []
+
+
+def know(holders: Holders) -> None:
+    """Note who else may hold connections."""
+    _others.append(holders)
 
 
 def down(stats: PoolStats, error: BaseException | None) -> str:
@@ -76,10 +71,20 @@ def holder(connection: ConnectionStats) -> str:
     if connection.site is not None:
         return f"{said}, acquired at {place(connection.site)}"
     # Without a threshold nobody noted the line, but what the thread does right now is free.
+    where = place_now(ident)
+    return said if where is None else f"{said}, now at {where}"
+
+
+def place_now(ident: int) -> str | None:
+    """Say where in the code a thread or a task is, if that can be seen from here."""
+    places = (holders.place_of(ident) for holders in _others)
+    place = next(filter(None, places), None)
+    if place is not None or _is_task(ident):
+        return place
     frame = _frames().get(ident)
     if ident == threading.get_ident() or frame is None:
-        return said
-    return f"{said}, now at {frame.f_code.co_filename}:{frame.f_lineno}"
+        return None
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _keeper(connection: ConnectionStats) -> str:
@@ -107,18 +112,35 @@ def _frames() -> dict[int, FrameType]:
                 gc.enable()
 
 
+def running_threads() -> frozenset[int]:
+    """Return the numbers of all threads that run, also of those that Python did not start.
+
+    And of tasks, which have numbers too.
+    """
+    return frozenset(_frames()).union(*(holders.running() for holders in _others))
+
+
 def after_fork() -> None:
     """Begin anew in the child of a fork: the thread that held the lock may not exist here."""
     global _collecting  # noqa: PLW0603
     _collecting = threading.RLock()
+    for holders in _others:
+        holders.after_fork()
 
 
 def thread_name(ident: int) -> str:
-    """Name a thread by its number."""
+    """Name a thread, or a task, by its number."""
+    if _is_task(ident):
+        names = (holders.name_of(ident) for holders in _others)
+        return next(filter(None, names), "a task that has ended")
     if ident == threading.get_ident():
         return "this same thread"
-    names = (thread.name for thread in threading.enumerate() if thread.ident == ident)
-    return f"thread {next(names, f'{ident}, which has ended')!s}"
+    return f"thread {_threads.names().get(ident, f'{ident}, which has ended')}"
+
+
+def _is_task(ident: int) -> bool:
+    """Tell a task's number from a thread's, which is even: an address, or one of every four."""
+    return ident % 2 == 1
 
 
 def place(site: tuple[str, int, str]) -> str:
@@ -130,21 +152,6 @@ def place(site: tuple[str, int, str]) -> str:
 def one_line(error: BaseException) -> str:
     """Show an error on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _advice(
-    stats: PoolStats, held: list[Any], kept: list[Any], error: BaseException | None, limit: str
-) -> str:
-    if error is not None:
-        return "check that the database accepts connections"
-    if kept and stats.size >= stats.max_size:
-        return f"raise {limit} to the number of threads, end threads or use release_thread()"
-    if stats.in_use < stats.max_size:
-        return "connecting is slow: check the database, or keep more open with min_size"
-    own = threading.get_ident()
-    if held and all(connection.holder == own for connection in held):
-        return f"this thread waits for itself: release a connection first, or raise {limit}"
-    return f"release connections sooner, or raise {limit} or acquire_timeout"
 
 
 FAILURES: Final = {

@@ -237,29 +237,12 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         self._begin_watching()
         self._progress = threading.Condition()
         limit = 2 * config.max_size + _SPARE_WORKERS
-        options = self._options(clock)
+        options = self._engine_options()
         self._workers = Workers(self._name, limit=limit, inline=inline)
         self._start(options, threading.main_thread().ident or 0)
         _lifecycle.register(self, self._workers.stop)
         if config.min_size:
             self._warm_up()
-
-    def _options(self, clock: ManualClock | None) -> dict[str, Any]:
-        config = self._config
-        names = (
-            "min_size max_size max_waiting max_uses policy acquire_timeout connect_timeout "
-            "max_connecting fail_fast_after idle_timeout max_lifetime validation_timeout "
-            "leak_threshold on_acquire on_release"
-        )
-        options = {name: getattr(config, name) for name in names.split()}
-        driver: object = self._driver
-        interval, validates = self._validation(is_known=type(driver) is not drivers.Dbapi)
-        if config.on_exhausted == "raise":
-            options["max_waiting"] = 0
-        hook = config.on_exhausted if callable(config.on_exhausted) else None
-        options |= {"on_exhausted": hook, "shed": config.shed}
-        options |= {"validation_interval": interval, "validates": validates}
-        return {**options, "clock": clock}
 
     def wait(self, timeout: float | None = 30.0) -> None:
         """Wait until `min_size` connections are open.
@@ -277,7 +260,7 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         if self.closed:
             raise self._failure("closed", None)
         if not self._is_ready():
-            raise self._failure("timeout", time.monotonic() - started) from self._last_error
+            raise self._failure("not_ready", time.monotonic() - started) from self._last_error
 
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
         """Change the sizes while the pool is in use.
@@ -369,7 +352,10 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         if not drained and not idle_only:
             held = [one for one in self.stats().connections if one.held is not None]
             lines = [f"pool {self.name!r} closed with {len(held)} connections in use"]
-            logger.warning("\n".join([*lines, *map(_messages.holder, held)]))
+            logger.warning(
+                "\n".join([*lines, *map(_messages.holder, held)]),
+                extra={"pool": self.name, "event": "closed_in_use"},
+            )
 
     def _is_closing(self) -> bool:
         return any(slot["state"] == "closing" for slot in self._snapshot()["slots"])

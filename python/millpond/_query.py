@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from millpond._config import check_timeout
 from millpond._messages import one_line
@@ -176,21 +176,23 @@ class QueryTimeouts(Generic[C]):
             PoolConfigError: ``seconds`` is not valid, or the driver can't cancel.
         """
         watch = _Watch(self._driver, conn)
-        self._watch(watch, self._check_query_timeout(seconds))
+        self._watch(watch, check_query_timeout(self._driver, seconds))
         began = time.monotonic()
         try:
             yield conn
         except Exception as error:
             watch.end()
             if watch.has_caused(error):
-                raise self._query_timed_out(seconds, time.monotonic() - began) from error
+                message = timed_out(self.name, seconds, time.monotonic() - began)
+                raise self._errors.query_timeout(message) from error
             raise
         finally:
             fired = watch.end()
             self._unwatch(watch)
             if fired:
                 self._suspect(conn)
-                self._note_cancelled(watch)
+                if watch.failed is not None:
+                    note_cancel_failed(self.name, watch.failed)
             if watch.lingers:
                 self._condemn(conn)
 
@@ -233,28 +235,48 @@ class QueryTimeouts(Generic[C]):
         if again is not None:
             self._watch(watch, again)
 
-    def _check_query_timeout(self, seconds: Any) -> float:  # noqa: ANN401
-        checked = check_timeout(seconds, name="query_timeout")
-        if not checked:
-            msg = f"query_timeout={seconds!r}: must be seconds above 0"
-            raise PoolConfigError(msg)
-        if "cancel" not in self._driver.supports:
-            name = self._driver.name
-            msg = f"query_timeout={seconds!r}: the driver {name} can't cancel a statement"
-            raise PoolConfigError(msg)
-        return checked
 
-    def _query_timed_out(self, seconds: float, took: float) -> Exception:
-        return self._errors.query_timeout(
-            f"pool {self.name!r}: a statement was cancelled, as query_timeout={seconds:g} s was "
-            f"over after {took:.3g} s"
-        )
+# What threads and tasks have in common.
 
-    def _note_cancelled(self, watch: _Watch[C]) -> None:
-        if watch.failed is not None:
-            logger.warning(
-                "pool %r: cancelling a statement failed: %s",
-                self.name,
-                one_line(watch.failed),
-                extra={"pool": self.name, "event": "cancel_failed"},
-            )
+
+class Kin(Protocol):
+    """What a driver for threads and one for asyncio have in common."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def supports(self) -> frozenset[str]: ...
+
+
+def check_query_timeout(driver: Kin, seconds: Any) -> float:  # noqa: ANN401
+    """Check the time for the statements of a block, and that its driver can end them.
+
+    Raises:
+        PoolConfigError: One of the two is not so.
+    """
+    checked = check_timeout(seconds, name="query_timeout")
+    if not checked:
+        msg = f"query_timeout={seconds!r}: must be seconds above 0"
+        raise PoolConfigError(msg)
+    if "cancel" not in driver.supports:
+        msg = f"query_timeout={seconds!r}: the driver {driver.name} can't cancel a statement"
+        raise PoolConfigError(msg)
+    return checked
+
+
+def timed_out(pool: str, seconds: float, took: float) -> str:
+    """Say that a statement was cancelled."""
+    return (
+        f"pool {pool!r}: a statement was cancelled, as query_timeout={seconds:g} s was over after "
+        f"{took:.3g} s"
+    )
+
+
+def note_cancel_failed(pool: str, error: BaseException) -> None:
+    """Log that a statement could not be cancelled."""
+    logger.warning(
+        "pool %r: cancelling a statement failed: %s",
+        pool,
+        one_line(error),
+        extra={"pool": pool, "event": "cancel_failed"},
+    )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import time
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final
 
+from millpond import _stats_table
+from millpond._times import NO_TIMES, TimeStats
 
-@dataclass(frozen=True, slots=True)
-class TimeStats:
-    """The distribution of a duration, in seconds. All are ``None`` while there is nothing to tell.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    Quantiles come from a histogram with logarithmic buckets and are up to a quarter off; mean and
-    maximum are exact.
-    """
+# States of a connection that is open, and of one that somebody has.
+_IDLE: Final = frozenset({"idle", "checking"})
+_USED: Final = frozenset({"in use", "granted"})
 
-    count: int
-    mean: float | None
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    max: float | None
+# How many of its connections are what.
+_NOW: Final = ("size", "idle", "in_use", "opening")
+
+# Of a long queue the oldest are listed.
+MAX_WAITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class ConnectionStats:
         slot: The number of its place in the pool.
         state: ``"connecting"``, ``"idle"``, ``"in use"``, ``"granted"``, ``"checking"`` or
             ``"closing"``.
-        age: Since it was opened.
+        age: Since it was opened; if it is connecting, since that began.
         uses: How often it was acquired.
         idle: Since it was released, if it is idle.
         held: Since it was acquired, if it is in use. At least this long, if it was acquired without
@@ -39,6 +41,10 @@ class ConnectionStats:
         latency: How long its last validation took; ``None`` before the first.
         site: Where it was acquired, as (file, line, function), if it is in use and the pool has a
             ``leak_threshold``.
+        holder_name: The name of the holder's thread, or asyncio task; ``None`` if there is no
+            holder, or if it has ended.
+        id: The connection's number in its pool, which no other connection of that ever had, from 1;
+            ``None`` if it is connecting.
     """
 
     slot: int
@@ -50,6 +56,60 @@ class ConnectionStats:
     holder: int | None
     latency: float | None
     site: tuple[str, int, str] | None
+    holder_name: str | None = None
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStats:
+    """What a pool did lately: in about the last minute, of which it took a sample.
+
+    Samples are taken by `Pool.stats()` and when the pool has something to do anyway, no more often
+    than every two seconds. A pool that is idle and that nobody asks takes none, so the window may
+    be shorter than a minute, though not than ten seconds unless the pool is, or longer.
+
+    Attributes:
+        seconds: What the window covers.
+        acquired: As in `PoolStats`, like the other counters, but within the window.
+        queued: Likewise.
+        timed_out: Likewise.
+        failed: Likewise.
+        opened: Likewise.
+        open_failed: Likewise.
+        closed: Connections closed, for whatever reason.
+        checks_failed: As in `PoolStats`, but within the window.
+        leaks: Likewise.
+        utilization: The mean utilization of the samples of the window.
+        wait_time: As in `PoolStats`, of the window. Its maximum is an upper bound, up to a quarter
+            off. It has only the acquires that had to wait: the mean over all acquires is
+            ``wait_time.sum / acquired``.
+        use_time: Likewise.
+        open_time: Likewise.
+        failure_rate: The share of the acquires that failed, 0.0 if there was none.
+        acquire_rate: Acquires that succeeded for each second.
+    """
+
+    seconds: float = 0.0
+    acquired: int = 0
+    queued: int = 0
+    timed_out: int = 0
+    failed: int = 0
+    opened: int = 0
+    open_failed: int = 0
+    closed: int = 0
+    checks_failed: int = 0
+    leaks: int = 0
+    utilization: float = 0.0
+    wait_time: TimeStats = NO_TIMES
+    use_time: TimeStats = NO_TIMES
+    open_time: TimeStats = NO_TIMES
+    failure_rate: float = field(init=False)
+    acquire_rate: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the rates."""
+        object.__setattr__(self, "failure_rate", share(self.failed, self.acquired + self.failed))
+        object.__setattr__(self, "acquire_rate", share(self.acquired, self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +117,7 @@ class PoolStats:
     """What a pool was like when it was asked. Counters count since the pool was made.
 
     The parts are read one after the other while the pool works on, so that they may differ by what
-    happened in between.
+    happened in between. ``str()`` gives a table of 80 columns.
 
     Attributes:
         name: The pool's name.
@@ -88,6 +148,20 @@ class PoolStats:
         open_time: Time to open a connection.
         check_time: Time to validate one that passed.
         connections: Each connection.
+        timed_out: Acquires that ended without a connection when their timeout was over, also if
+            ``on_exhausted`` came up with something else.
+        failed: Acquires that ended by an error of the pool, or of connecting: these, those that
+            were refused or turned away, those that were told why no connection can be opened, and
+            those from a closed pool.
+        window: What the pool did in about the last minute.
+        last_error: Why the last attempt to connect failed; ``None`` if it did not.
+        waiting_high: Of the callers that wait, those with ``priority="high"``.
+        waits: Seconds for which the ten callers have waited that wait the longest, longest first.
+        time: When this was, as ``time.time()``.
+        failure_rate: The share of the acquires that failed, 0.0 if there was none.
+        utilization: The share of `max_size` that is in use, 0.0 to 1.0, or above while connections
+            are in use beyond a limit that was lowered.
+        mean_age: The mean age of the open connections in seconds, ``None`` if there is none.
     """
 
     name: str
@@ -116,49 +190,199 @@ class PoolStats:
     open_time: TimeStats
     check_time: TimeStats
     connections: tuple[ConnectionStats, ...] = field(repr=False)
+    timed_out: int = 0
+    failed: int = 0
+    window: WindowStats = field(default_factory=WindowStats)
+    last_error: str | None = None
+    waiting_high: int = 0
+    waits: tuple[float, ...] = ()
+    time: float = field(default_factory=time.time)
+    failure_rate: float = field(init=False)
+    utilization: float = field(init=False)
+    mean_age: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what follows from the rest."""
+        ages = [one.age for one in self.connections if one.state in _IDLE | _USED]
+        mean_age = sum(ages) / len(ages) if ages else None
+        object.__setattr__(self, "failure_rate", share(self.failed, self.acquired + self.failed))
+        object.__setattr__(self, "utilization", share(self.in_use, self.max_size))
+        object.__setattr__(self, "mean_age", mean_age)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values, ready for JSON."""
-        return asdict(self)
+        """Return everything as plain values, ready for JSON: the keys are the fields' names.
+
+        Tuples have become lists, and no number is infinite or NaN.
+        """
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+    def __str__(self) -> str:
+        """Show everything as a table of 80 columns."""
+        return _stats_table.render(self)
 
 
-_COUNTERS = (
+COUNTERS: Final = (
     "acquired",
     "queued",
     "gave_up",
     "refused",
     "turned_away",
-    "failing",
     "opened",
     "open_failed",
-    "closed",
     "checks",
     "checks_failed",
     "leaks",
+    "timed_out",
+    "failed",
 )
+TIMES: Final = ("wait_time", "use_time", "open_time", "check_time")
+WINDOW_COUNTERS: Final = (
+    "acquired",
+    "queued",
+    "timed_out",
+    "failed",
+    "opened",
+    "open_failed",
+    "closed",
+    "checks_failed",
+    "leaks",
+)
+WINDOW_TIMES: Final = TIMES[:3]
 
 
-def from_snapshot(name: str, sizes: tuple[int, int], snapshot: dict[str, Any]) -> PoolStats:
-    """Make the value from what the core tells."""
-    connections = tuple(ConnectionStats(**slot) for slot in snapshot["slots"])
-    states = [connection.state for connection in connections]
-    idle = states.count("idle") + states.count("checking")
-    in_use = states.count("in use") + states.count("granted")
+def from_snapshot(
+    name: str,
+    sizes: tuple[int, int],
+    snapshot: Mapping[str, Any],
+    *,
+    names: Mapping[int, str],
+    last_error: str | None,
+    measure: Callable[[Mapping[str, Any]], WindowStats],
+) -> PoolStats:
+    """Make the value from what the core tells.
+
+    Args:
+        name: The pool's name.
+        sizes: Least and most.
+        snapshot: What `CorePool._snapshot()` returned.
+        names: The names of the holders, by slot.
+        last_error: Why the last attempt to connect failed, if it did.
+        measure: Makes the window, from all else.
+    """
+    connections = tuple(
+        ConnectionStats(**slot, holder_name=names.get(slot["slot"])) for slot in snapshot["slots"]
+    )
     waits = snapshot["waiting"]
+    values = {
+        **totals(snapshot),
+        **_count(connections),
+        "name": name,
+        "min_size": sizes[0],
+        "max_size": sizes[1],
+        "waiting": len(waits),
+        "waiting_high": snapshot["waiting_high"],
+        "waits": tuple(sorted(waits, reverse=True)[:MAX_WAITS]),
+        "longest_wait": max(waits, default=0.0),
+        "failing": snapshot["failing"],
+        "connections": connections,
+        "last_error": last_error,
+    }
+    return PoolStats(**values, window=measure(values))
+
+
+def totals(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the arguments of a `PoolStats` that are counters and distributions.
+
+    Args:
+        snapshot: What `CorePool._snapshot()` or `CorePool._totals()` returned.
+    """
+    counters = {counter: snapshot[counter] for counter in (*COUNTERS, "closed")}
+    return {**counters, **_each(TIMES, lambda times: TimeStats(**snapshot[times]))}
+
+
+def merge(name: str, sizes: tuple[int, int], parts: Sequence[PoolStats]) -> PoolStats:
+    """Make one value of those of several pools, as if they were one.
+
+    Counters are summed, distributions merged, connections put one after the other.
+
+    Args:
+        name: What to call the whole.
+        sizes: Least and most of the whole.
+        parts: The pools'. Of none the result is an empty pool's.
+    """
+    connections = tuple(connection for part in parts for connection in part.connections)
+    waits = sorted((wait for part in parts for wait in part.waits), reverse=True)
+    closed: Counter[str] = Counter()
+    for part in parts:
+        closed.update(part.closed)
+    summed = (*COUNTERS, *_NOW, "waiting", "waiting_high")
     return PoolStats(
         name=name,
         min_size=sizes[0],
         max_size=sizes[1],
-        size=idle + in_use,
-        idle=idle,
-        in_use=in_use,
-        opening=states.count("connecting"),
-        waiting=len(waits),
-        longest_wait=max(waits, default=0.0),
+        longest_wait=max((part.longest_wait for part in parts), default=0.0),
+        waits=tuple(waits[:MAX_WAITS]),
+        failing=max((part.failing for part in parts if part.failing is not None), default=None),
+        closed=dict(closed),
         connections=connections,
-        **{counter: snapshot[counter] for counter in _COUNTERS},
-        wait_time=TimeStats(**snapshot["wait_time"]),
-        use_time=TimeStats(**snapshot["use_time"]),
-        open_time=TimeStats(**snapshot["open_time"]),
-        check_time=TimeStats(**snapshot["check_time"]),
+        window=_merge_windows(sizes[1], parts),
+        last_error=next((part.last_error for part in parts if part.last_error), None),
+        **_each(summed, lambda one: sum(getattr(part, one) for part in parts)),
+        **_each(TIMES, lambda times: _merge_times(parts, times)),
     )
+
+
+def gone(stats: PoolStats) -> PoolStats:
+    """Return what a pool that is no more has counted, without what it has no more.
+
+    What was open till the last, in use or on its way back, has ended with it.
+    """
+    closed = {**stats.closed, "closed": stats.closed["closed"] + stats.size}
+    nothing = _each((*_NOW, "waiting", "waiting_high"), lambda _: 0)
+    return replace(
+        stats, closed=closed, connections=(), waits=(), longest_wait=0.0, failing=None, **nothing
+    )
+
+
+def _merge_windows(max_size: int, parts: Sequence[PoolStats]) -> WindowStats:
+    """Merge what happened in the windows, which begin at different times, as if they did not."""
+    windows = [part.window for part in parts]
+    used = sum(part.window.utilization * part.max_size for part in parts)
+    return WindowStats(
+        seconds=max((window.seconds for window in windows), default=0.0),
+        utilization=share(used, max_size),
+        **_each(WINDOW_COUNTERS, lambda one: sum(getattr(window, one) for window in windows)),
+        **_each(WINDOW_TIMES, lambda times: _merge_times(windows, times)),
+    )
+
+
+def _each(names: Iterable[str], value: Callable[[str], Any]) -> dict[str, Any]:
+    """Make the arguments of these names, of whatever types."""
+    return {name: value(name) for name in names}
+
+
+def _merge_times(parts: Iterable[object], times: str) -> TimeStats:
+    return TimeStats.merged([getattr(part, times) for part in parts])
+
+
+def _count(connections: Iterable[ConnectionStats]) -> dict[str, Any]:
+    states = Counter(connection.state for connection in connections)
+    idle = sum(states[state] for state in _IDLE)
+    in_use = sum(states[state] for state in _USED)
+    opening = states["connecting"]
+    return {"size": idle + in_use, "idle": idle, "in_use": in_use, "opening": opening}
+
+
+def share(part: float, whole: float) -> float:
+    """Return the share of a part in the whole, 0.0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  whatever the fields are
+    """Make a value plain, as `dataclasses.asdict` does, and tuples lists."""
+    if isinstance(value, (PoolStats, WindowStats, TimeStats, ConnectionStats)):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return dict(value) if isinstance(value, dict) else value

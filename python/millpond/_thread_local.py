@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from millpond._config import CONNECT_TIMEOUT, FAIL_FAST_AFTER, VALIDATION_TIMEOUT
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from millpond import drivers
     from millpond._core import ManualClock, Seat
+    from millpond._events import Listener
     from millpond._stats import PoolStats
 
     C = TypeVar("C", default=Any)
@@ -216,6 +218,7 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
             _clock=_clock,
             _inline=_inline,
         )
+        self._pool._outer = weakref.ref(self)
         # Looked up now, so that gevent may have patched it since millpond was imported.
         self._start(self._pool, threading.local())
 
@@ -246,6 +249,24 @@ class ThreadLocalPool(CoreThreadLocalPool[C]):
         thread that it belongs to in both cases. ``acquired`` counts outermost blocks.
         """
         return self._pool.stats()
+
+    def add_listener(self, listener: Listener, *kinds: str) -> Callable[[], None]:
+        """Have a callable told what happens in the pool.
+
+        As `Pool.add_listener`; ``"acquired"`` and ``"released"`` are the begin and the end of
+        outermost blocks.
+
+        Args:
+            listener: Called with each `PoolEvent`.
+            kinds: What it is told of; everything by default.
+
+        Returns:
+            A callable without arguments that has the listener told no more.
+
+        Raises:
+            PoolConfigError: The listener is not callable, or there is no such kind.
+        """
+        return self._pool.add_listener(listener, *kinds)
 
     def wait(self, timeout: float | None = 30.0) -> None:
         """Wait until `min_size` connections are open.
@@ -379,6 +400,11 @@ def _clamp(seconds: float) -> float:
 
 class _Kept(Pool[C]):
     """The pool whose connections the threads keep."""
+
+    _outer: weakref.ref[ThreadLocalPool[C]] | None = None
+
+    def _face(self) -> ThreadLocalPool[C] | None:
+        return None if self._outer is None else self._outer()
 
     def _site(self) -> tuple[str, int, str]:
         frame: FrameType | None = sys._getframe(1)

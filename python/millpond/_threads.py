@@ -1,11 +1,13 @@
-"""Starting a thread of the pool's own, wherever the need for it arises."""
+"""The threads of the process: their names, and starting one wherever the need for it arises."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
 
-if TYPE_CHECKING:
-    import threading
+
+def names() -> dict[int, str]:
+    """Return the names of all threads that run, by their numbers."""
+    return {one.ident: one.name for one in threading.enumerate() if one.ident is not None}
 
 
 def start(thread: threading.Thread) -> bool:

@@ -101,7 +101,8 @@ class Timer:
                 seconds = None if pool is None else pool._advance()  # noqa: SLF001  its only caller
             except Exception:
                 # One pool's trouble must not leave all others without a timer.
-                logger.exception("the deadlines of %r were not looked after", pool)
+                extra = {"pool": getattr(pool, "name", None), "event": "timer_failed"}
+                logger.exception("the deadlines of %r were not looked after", pool, extra=extra)
                 seconds = RETRY_SECONDS
             del pool  # or the thread would hold it during its sleep
             if seconds is not None:

@@ -9,14 +9,14 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from millpond._messages import one_line
 from millpond.drivers import ISOLATION_LEVELS, TransactionStatus
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from millpond.drivers import Driver
     from millpond.errors import ErrorSet
@@ -26,6 +26,11 @@ T = TypeVar("T")
 
 logger = logging.getLogger("millpond.pool")
 
+NOT_COMMITTED: Final = (
+    "pool {name!r}: the transaction was rolled back and not committed, as a statement in it had "
+    "failed"
+)
+
 FIRST_DELAY: Final = 0.01
 LONGEST_DELAY: Final = 1.0
 MAX_RETRIES: Final = 1000
@@ -33,9 +38,21 @@ MAX_RETRIES: Final = 1000
 _numbers: Final = itertools.count(1)
 
 
+class Kin(Protocol):
+    """What a driver for threads and one for asyncio have in common."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def supports(self) -> frozenset[str]: ...
+    @property
+    def savepoint_sql(self) -> tuple[str, str, str | None] | None: ...
+    def transaction_status(self, conn: Any) -> TransactionStatus: ...  # noqa: ANN401
+
+
 @dataclass(slots=True)
-class _Open(Generic[C]):
-    """The transaction that a thread has open."""
+class Open(Generic[C]):
+    """The transaction that a thread, or a task, has open."""
 
     conn: C
     # Why it can't be committed: going back to a savepoint failed.
@@ -47,7 +64,7 @@ class Transactions(Generic[C]):
 
     _driver: Driver[C]
     _errors: ErrorSet
-    _transactions: dict[int, _Open[C]]
+    _transactions: dict[int, Open[C]]
 
     if TYPE_CHECKING:
 
@@ -63,6 +80,8 @@ class Transactions(Generic[C]):
 
         def discard(self, connection: C, /) -> None:
             """Have it closed."""
+
+        def _is_fatal(self, connection: C, error: Exception) -> bool: ...
 
     @contextmanager
     def transaction(
@@ -94,12 +113,10 @@ class Transactions(Generic[C]):
             PoolError: A statement failed, the block went on, and so nothing could be committed.
             PoolTimeout: No connection became free in time.
         """
-        _check(isolation, read_only)
+        check_terms(isolation, read_only)
         outer = self._transactions.get(threading.get_ident())
         if outer is not None:
-            if isolation is not None or read_only is not None:
-                msg = "isolation and read_only: not for a transaction inside of another"
-                raise PoolConfigError(msg)
+            check_nested(isolation, read_only)
             with self.savepoint(outer.conn):
                 yield outer.conn
             return
@@ -113,44 +130,29 @@ class Transactions(Generic[C]):
 
     def _outermost(self, conn: C, *, isolation: str | None, read_only: bool | None) -> Iterator[C]:
         driver = self._driver
-        options = {"isolation_level": isolation, "read_only": read_only}
-        for option, value in options.items():
-            if value is not None and option not in driver.supports:
-                name = option.removesuffix("_level")
-                msg = f"{name}={value!r}: the driver {driver.name} can't do that"
-                raise PoolConfigError(msg)
+        check_supported(driver, isolation, read_only)
         driver.begin(conn, isolation=isolation, read_only=read_only)
         ours = threading.get_ident()
-        opened = self._transactions[ours] = _Open(conn)
+        opened = self._transactions[ours] = Open(conn)
         try:
             yield conn
         finally:
             # By the key from before: a generator may be closed by another thread.
             self._transactions.pop(ours, None)
-        # COMMIT of a failed transaction is a silent ROLLBACK in PostgreSQL.
-        failed = driver.transaction_status(conn) is TransactionStatus.FAILED
-        if failed or opened.broken is not None:
-            msg = (
-                f"pool {self.name!r}: the transaction was rolled back and not committed, as a "
-                "statement in it had failed"
-            )
-            raise self._errors.error(msg) from opened.broken
+        if is_lost(driver, opened):
+            raise self._errors.error(NOT_COMMITTED.format(name=self.name)) from opened.broken
         driver.commit(conn)
 
     def _undo(self, conn: C, error: BaseException) -> None:
         """Roll back after an error and give the connection back; raise nothing of one's own."""
         try:
-            if self._driver.is_disconnect(error):
+            # A server that takes no writes any more has all connections replaced.
+            if isinstance(error, Exception) and self._is_fatal(conn, error):
                 self.discard(conn)
                 return
             self._driver.rollback(conn)
         except Exception as second:  # noqa: BLE001  the first error is the one to know
-            logger.info(
-                "pool %r: a rollback failed, so the connection is closed: %s",
-                self.name,
-                one_line(second),
-                extra={"pool": self.name, "event": "rollback_failed"},
-            )
+            note_failed_rollback(self.name, second)
             self.discard(conn)
         except BaseException:
             self.discard(conn)
@@ -175,28 +177,19 @@ class Transactions(Generic[C]):
             Exception: Whatever the driver raises when it can't set one.
         """
         driver = self._driver
-        if driver.savepoint_sql is None:
-            msg = f"savepoint: not possible with the driver {driver.name}, whose database has none"
-            raise PoolConfigError(msg)
-        name = f"millpond_{next(_numbers)}"
-        set_it, go_back, drop_it = driver.savepoint_sql
-        driver.execute(conn, set_it.format(name))
+        set_it, go_back, drop_it = savepoint_statements(driver)
+        driver.execute(conn, set_it)
         try:
             yield conn
         except BaseException as error:
             try:
-                driver.execute(conn, go_back.format(name))
+                driver.execute(conn, go_back)
             except Exception:  # noqa: BLE001  the first error is the one to know
                 # The server gave the whole transaction up (MySQL after a deadlock), or is gone.
-                self._break(conn, error)
+                break_off(self._transactions.values(), conn, error)
             raise
         if drop_it is not None:
-            driver.execute(conn, drop_it.format(name))
-
-    def _break(self, conn: C, error: BaseException) -> None:
-        for opened in list(self._transactions.values()):
-            if opened.conn is conn:
-                opened.broken = error
+            driver.execute(conn, drop_it)
 
     def run(
         self,
@@ -228,13 +221,7 @@ class Transactions(Generic[C]):
             PoolConfigError: An argument is not valid.
             Exception: What the function or the driver raised last.
         """
-        if (
-            not isinstance(retries, int)
-            or isinstance(retries, bool)
-            or not 0 <= retries <= MAX_RETRIES
-        ):
-            msg = f"retries={retries!r}: must be an int from 0 to {MAX_RETRIES}"
-            raise PoolConfigError(msg)
+        check_retries(retries)
         if threading.get_ident() in self._transactions:
             retries = 0
         for attempt in itertools.count():
@@ -247,15 +234,12 @@ class Transactions(Generic[C]):
                 if attempt == retries or not self._driver.is_retryable(error):
                     raise
                 delay = pause_before(attempt)
-                logger.info(
-                    "pool %r: a transaction is repeated in %.3f s: %s",
-                    self.name,
-                    delay,
-                    one_line(error),
-                    extra={"pool": self.name, "event": "retried"},
-                )
+                note_retry(self.name, delay, error)
             time.sleep(delay)
         raise AssertionError  # pragma: no cover  counting does not end
+
+
+# What threads and tasks have in common.
 
 
 def pause_before(attempt: int) -> float:
@@ -264,7 +248,100 @@ def pause_before(attempt: int) -> float:
     return delay * random.uniform(0.5, 1.0)  # noqa: S311  no secret
 
 
-def _check(isolation: Any, read_only: Any) -> None:  # noqa: ANN401
+def is_lost(driver: Kin, opened: Open[C]) -> bool:
+    """Say whether a transaction can't be committed.
+
+    COMMIT of one that failed is a silent ROLLBACK in PostgreSQL.
+    """
+    failed = driver.transaction_status(opened.conn) is TransactionStatus.FAILED
+    return failed or opened.broken is not None
+
+
+def break_off(transactions: Iterable[Open[C]], conn: C, error: BaseException) -> None:
+    """Note that the transaction of a connection can't go on."""
+    for opened in list(transactions):
+        if opened.conn is conn:
+            opened.broken = error
+
+
+def savepoint_statements(driver: Kin) -> tuple[str, str, str | None]:
+    """Return the statements that set a new savepoint, go back to it and drop it.
+
+    Raises:
+        PoolConfigError: The database has none.
+    """
+    if driver.savepoint_sql is None:
+        msg = f"savepoint: not possible with the driver {driver.name}, whose database has none"
+        raise PoolConfigError(msg)
+    name = f"millpond_{next(_numbers)}"
+    set_it, go_back, drop_it = driver.savepoint_sql
+    return set_it.format(name), go_back.format(name), drop_it and drop_it.format(name)
+
+
+def note_failed_rollback(pool: str, error: BaseException) -> None:
+    """Log that a connection is closed rather than rolled back."""
+    logger.info(
+        "pool %r: a rollback failed, so the connection is closed: %s",
+        pool,
+        one_line(error),
+        extra={"pool": pool, "event": "rollback_failed"},
+    )
+
+
+def note_retry(pool: str, delay: float, error: BaseException) -> None:
+    """Log that a transaction is repeated."""
+    logger.info(
+        "pool %r: a transaction is repeated in %.3f s: %s",
+        pool,
+        delay,
+        one_line(error),
+        extra={"pool": pool, "event": "retried"},
+    )
+
+
+def check_supported(driver: Kin, isolation: str | None, read_only: bool | None) -> None:  # noqa: FBT001
+    """Check that a driver can begin a transaction on these terms.
+
+    Raises:
+        PoolConfigError: It can't.
+    """
+    options = {"isolation_level": isolation, "read_only": read_only}
+    for option, value in options.items():
+        if value is not None and option not in driver.supports:
+            name = option.removesuffix("_level")
+            msg = f"{name}={value!r}: the driver {driver.name} can't do that"
+            raise PoolConfigError(msg)
+
+
+def check_nested(isolation: object, read_only: object) -> None:
+    """Check the terms of a transaction inside of another, which can have none of its own.
+
+    Raises:
+        PoolConfigError: It has.
+    """
+    if isolation is not None or read_only is not None:
+        msg = "isolation and read_only: not for a transaction inside of another"
+        raise PoolConfigError(msg)
+
+
+def check_retries(retries: Any) -> None:  # noqa: ANN401
+    """Check how often a function is to be repeated.
+
+    Raises:
+        PoolConfigError: It is not a number of times.
+    """
+    is_count = isinstance(retries, int) and not isinstance(retries, bool)
+    if not is_count or not 0 <= retries <= MAX_RETRIES:
+        msg = f"retries={retries!r}: must be an int from 0 to {MAX_RETRIES}"
+        raise PoolConfigError(msg)
+
+
+def check_terms(isolation: Any, read_only: Any) -> None:  # noqa: ANN401
+    """Check the terms of a transaction.
+
+    Raises:
+        PoolConfigError: One is not valid.
+    """
     if isolation is not None and isolation not in ISOLATION_LEVELS:
         allowed = ", ".join(map(repr, ISOLATION_LEVELS))
         msg = f"isolation={isolation!r}: must be one of {allowed}, or None"

@@ -108,7 +108,8 @@ class Workers:
                 task()
             except Exception:
                 # Whatever the task was, the next one needs this thread.
-                logger.exception("a job of pool %r failed", self._name)
+                extra = {"pool": self._name, "event": "job_failed"}
+                logger.exception("a job of pool %r failed", self._name, extra=extra)
             finally:
                 del task  # or the pool would live for as long as its last worker is idle
                 self._finished()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 if TYPE_CHECKING:
     from typing import Self
 
+    from millpond._stats import PoolStats
+
     _E = TypeVar("_E", bound="PoolError")
 
 
@@ -35,12 +37,20 @@ class PoolTimeout(PoolError):
 
     Every instance is a ``TimeoutError`` too, unless the driver's own error cannot share a layout
     with it (psycopg2's cannot). ``__cause__`` is the driver's last error if connecting failed.
+
+    Attributes:
+        reason: Why no connection came: ``"exhausted"``, ``"leak_suspected"``, ``"slow_queries"``,
+            ``"database_down"``, ``"connects_slow"`` or ``"starved_by_priority"``. The message has
+            what it was told by, and what to do.
+        stats: What the pool was like at that moment.
     """
 
     # TimeoutError is not a base class here, or psycopg2's errors could never be a PoolTimeout: both
     # are C structs with fields of their own. It is mixed in wherever it fits instead.
     __module__ = "millpond"
     code: ClassVar[str] = "pool-timeout"
+    reason: str | None = None
+    stats: PoolStats | None = None
 
     def __new__(cls, *args: object) -> Self:
         """Make the variant that is a ``TimeoutError`` when the class is used directly."""

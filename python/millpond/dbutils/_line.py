@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from millpond import _messages
+from millpond import _explain
 from millpond._core import CorePooledDB
 from millpond.dbutils._pool_errors import (
     AcquireTimeoutError,
@@ -184,8 +184,13 @@ class Waiting(CorePooledDB):
 
     def _time_out(self, started: float) -> NoReturn:
         waited = time.monotonic() - started
-        message = _messages.timed_out(self.stats(), waited, None, limit="maxconnections")
-        raise AcquireTimeoutError(message)
+        self._notes.count_timeout()
+        stats, threshold = self.stats(), self._checked_options.leak_threshold
+        wait = _explain.Wait(waited, leak_threshold=threshold, limit="maxconnections")
+        reason = _explain.reason_of(stats, wait)
+        error = AcquireTimeoutError(_explain.message_of(stats, wait, reason))
+        error.reason, error.stats = reason, stats
+        raise error
 
 
 _PLAIN_WAIT = Waiting._wait_lock

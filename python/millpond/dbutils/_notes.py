@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from millpond._core import Histogram
-from millpond._stats import PoolStats, TimeStats
+from millpond._stats import PoolStats
+from millpond._times import NO_TIMES, TimeStats
+from millpond._window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +43,8 @@ class Notes:
         self.open_time = Histogram()
         self.open_failures = Histogram()
         self.wait_time = Histogram()
+        self._timed_out = 0
+        self._window = Window(time.monotonic)
 
     def open(self, connect: Callable[[], Any]) -> Any:
         """Open a connection, and note how long that took."""
@@ -69,6 +73,11 @@ class Notes:
             self._waiting.pop(key, None)
         self.wait_time.record(time.monotonic() - started)
 
+    def count_timeout(self) -> None:
+        """Count a caller that waited for as long as it wanted to."""
+        with self._lock:
+            self._timed_out += 1
+
     def count_closed(self, reason: str) -> None:
         """Count a connection that is being closed."""
         with self._lock:
@@ -83,34 +92,38 @@ class Notes:
         now = time.monotonic()
         with self._lock:
             closed = dict(self.closed)
-        return PoolStats(
-            name=pool._pool_name,
-            min_size=0,
-            max_size=int(pool._maxconnections or 0),
-            size=in_use + idle,
-            idle=idle,
-            in_use=in_use,
-            opening=opening,
-            waiting=tally["waiting"],
-            longest_wait=max((now - since for since in list(self._waiting.values())), default=0.0),
-            acquired=tally["acquired"],
-            queued=tally["queued"],
-            gave_up=tally["gave_up"],
-            refused=tally["refused"],
-            turned_away=0,
-            opened=self.open_time.count,
-            open_failed=self.open_failures.count,
-            closed=closed,
-            checks=upkeep.checks if upkeep else 0,
-            checks_failed=upkeep.checks_failed if upkeep else 0,
-            leaks=upkeep.leaks if upkeep else 0,
-            wait_time=TimeStats(**self.wait_time.snapshot()),
-            use_time=_NOTHING,
-            open_time=TimeStats(**self.open_time.snapshot()),
-            check_time=_NOTHING,
-            failing=None,
-            connections=tuple(upkeep.connections(pool)) if upkeep else (),
-        )
-
-
-_NOTHING: Final = TimeStats(count=0, mean=None, p50=None, p95=None, p99=None, max=None)
+            timed_out = self._timed_out
+        values: dict[str, Any] = {
+            "name": pool._pool_name,
+            "min_size": 0,
+            "max_size": int(pool._maxconnections or 0),
+            "size": in_use + idle,
+            "idle": idle,
+            "in_use": in_use,
+            "opening": opening,
+            "waiting": tally["waiting"],
+            "longest_wait": max(
+                (now - since for since in list(self._waiting.values())), default=0.0
+            ),
+            "acquired": tally["acquired"],
+            "queued": tally["queued"],
+            "gave_up": tally["gave_up"],
+            "refused": tally["refused"],
+            "turned_away": 0,
+            "opened": self.open_time.count,
+            "open_failed": self.open_failures.count,
+            "closed": closed,
+            "checks": upkeep.checks if upkeep else 0,
+            "checks_failed": upkeep.checks_failed if upkeep else 0,
+            "leaks": upkeep.leaks if upkeep else 0,
+            "wait_time": TimeStats(**self.wait_time.snapshot()),
+            "use_time": NO_TIMES,
+            "open_time": TimeStats(**self.open_time.snapshot()),
+            "check_time": NO_TIMES,
+            "failing": None,
+            "connections": tuple(upkeep.connections(pool)) if upkeep else (),
+            "timed_out": timed_out,
+            # Whoever asks for a connection opens it, and is told why that failed.
+            "failed": timed_out + tally["refused"] + self.open_failures.count,
+        }
+        return PoolStats(**values, window=self._window.measure(values))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from millpond._stats import ConnectionStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
 Site = tuple[str, int, str]
@@ -74,8 +74,8 @@ class Record:
         except TypeError:  # no connection of ours
             self.con = object
 
-    def stats(self, number: int, now: float) -> ConnectionStats:
-        """Describe the connection."""
+    def stats(self, number: int, now: float, names: Mapping[int, str]) -> ConnectionStats:
+        """Describe the connection; `names` are those of all threads."""
         since = self.lent_at
         lent = since is not None
         return ConnectionStats(
@@ -88,6 +88,7 @@ class Record:
             holder=self.holder if lent else None,
             site=self.site if lent else None,
             latency=None,
+            holder_name=names.get(self.holder) if lent else None,
         )
 
 

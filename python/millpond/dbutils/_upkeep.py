@@ -27,7 +27,7 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from millpond import _messages
+from millpond import _messages, _threads
 from millpond._timer import TIMER
 from millpond.dbutils._absent import Absent
 from millpond.dbutils._record import Record, site_of_checkout
@@ -301,5 +301,6 @@ class Upkeep:
         lent = [record for record in list(self._records) if record.lent_at is not None]
         lent.sort(key=lambda record: record.lent_at or 0.0)
         idle = [self._record_of(con) for con in list(pool._idle_cache)]
+        names = _threads.names()
         for number, record in enumerate(lent + idle):
-            yield record.stats(number, now)
+            yield record.stats(number, now, names)
