@@ -3,15 +3,21 @@
 Nothing here imports typer or rich: they come with the ``cli`` extra, and whoever installed millpond
 without it deserves a sentence, not a traceback.
 
-    _app        the commands
-    _bench      ``millpond bench``: options in, table or JSON out
-    _compare    one workload on millpond and on every peer, one after the other
-    _workload   what the threads do, and what is counted
-    _crew       threads that can always be left behind
-    _peers      the pools: each cut down to acquire, release, connection, close
-    _database   where it runs; passwords stay here
-    _machine    what it ran on
-    _table      the report for people
+    _app            the commands; each is a package, whose __init__ is its map
+    bench           millpond on a workload, beside every other pool
+    doctor          what is wrong with how pools are configured and used
+    size            how large a pool should be
+    top             pools while they work
+
+What several of them share, and the only modules of the command line that a command may import from
+outside its package:
+
+    _options        values of options, checked; what is refused, with the option's name
+    _output         JSON, sentences and failures, as every command prints them
+    _words          how durations are written
+    _in_time        what may hang, with a limit
+    _database       a database by its URL; passwords stay here
+    _reading        one look at a /pool.json    _pools      what it says, checked
 """
 
 import io
@@ -19,7 +25,7 @@ import sys
 
 __all__ = ["main"]
 
-_FROM_THE_EXTRA = frozenset({"typer", "rich", "click"})
+_FROM_THE_EXTRA = frozenset({"blessed", "click", "rich", "typer"})
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
-"""The commands of ``millpond``. One file each; this one is the list."""
+"""The commands of ``millpond``. A package each; this file is the list."""
 
 from typing import Annotated
 
 import typer
 
 import millpond
-from millpond.cli import _bench
+from millpond.cli.bench import _command as bench
+from millpond.cli.doctor import _command as doctor
+from millpond.cli.size import _command as size
+from millpond.cli.top import _command as top
 
 __all__ = ["app"]
 
@@ -19,7 +22,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("bench", help=_bench.HELP)(_bench.bench)
+app.command("bench", help=bench.HELP)(bench.bench)
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
+app.command("size", help=size.HELP)(size.size)
+app.command("top", help=top.HELP)(top.top)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
@@ -28,7 +34,6 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
         raise typer.Exit
 
 
-# A callback also keeps `bench` a subcommand while it is the only one.
 @app.callback()
 def _options(
     *,

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from millpond import drivers
+from millpond.errors import PoolConfigError
+
 __all__ = ["ALLOWED", "Database", "database_from_url", "redact", "temporary_sqlite"]
 
 ALLOWED = "sqlite:///path/to/file.db, sqlite:// (in memory) or postgresql://user@host/database"
-
-# Passwords are not always escaped, so the last @ ends them; libpq also takes them as parameters.
-_IN_USERINFO = re.compile(r"(?P<before>://[^:@]*:)(?P<secret>.*)(?=@)", re.DOTALL)
-_IN_QUERY = re.compile(r"(?P<before>[?&](?:ssl)?password=)(?P<secret>[^&#]*)", re.IGNORECASE)
 
 _DELIMITERS = re.compile(r"[@:/?#\[\]]")
 
@@ -34,12 +33,14 @@ class Database:
         kind: ``"sqlite"``, ``"postgresql"``, or another word for a stand-in.
         title: A name to print, without a password.
         url: What millpond and psycopg_pool are given, or ``None``: then millpond gets ``connect``.
+        path: The file of an SQLite database.
     """
 
     connect: Callable[[], Any]
     kind: str
     title: str
     url: str | None = field(default=None, repr=False)
+    path: str | None = None
 
     def check(self) -> None:
         """Open a connection, run ``SELECT 1`` and close it; raises what the driver raises."""
@@ -66,8 +67,8 @@ def select_one(conn: Any) -> None:  # noqa: ANN401 - any PEP 249 connection
 
 
 def redact(url: str) -> str:
-    """Return ``url`` with ``***`` in place of its password."""
-    url = _IN_QUERY.sub(r"\g<before>***", _IN_USERINFO.sub(r"\g<before>***", url))
+    """Return ``url`` with ``***`` in place of its password, also where it is no URL at all."""
+    url = drivers.redact(url)
     if "://" not in url and "@" in url:
         return "***@" + url.rpartition("@")[2]
     return url
@@ -85,8 +86,9 @@ def database_from_url(url: str) -> Database:
     """Return the database that ``url`` names.
 
     Raises:
-        ValueError: The URL is of another kind, names an SQLite file that is not there, or needs a
-            driver that is not. The message holds the URL without its password, and what to do.
+        PoolConfigError: The URL is of another kind, names an SQLite file that is not there, or
+            needs a driver that is not. The message holds the URL without its password, and what to
+            do.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
@@ -94,7 +96,7 @@ def database_from_url(url: str) -> Database:
     if separator and scheme in {"postgresql", "postgres"}:
         return _postgresql(f"postgresql://{rest}")
     message = f"{redact(url)!r} is not supported; allowed: {ALLOWED}"
-    raise ValueError(message)
+    raise PoolConfigError(message)
 
 
 def _sqlite_from(url: str, rest: str) -> Database:
@@ -106,13 +108,13 @@ def _sqlite_from(url: str, rest: str) -> Database:
         message = (
             f"{url!r}: there is no file {path!r}; allowed: an existing file, or no --db at all"
         )
-        raise ValueError(message)
+        raise PoolConfigError(message)
     return _sqlite(url, path, url)
 
 
 def _sqlite(url: str, path: str, title: str) -> Database:
     connect = partial(sqlite3.connect, path, check_same_thread=False)
-    return Database(connect, "sqlite", title, url)
+    return Database(connect, "sqlite", title, url, path)
 
 
 def _postgresql(url: str) -> Database:
@@ -121,13 +123,16 @@ def _postgresql(url: str) -> Database:
     except ImportError as error:
         # Also when it is there and finds no libpq.
         message = f"{redact(url)!r} needs psycopg: pip install 'psycopg[binary]'"
-        raise ValueError(message) from error
+        raise PoolConfigError(message) from error
     connect = partial(psycopg.connect, url, connect_timeout=5)
     return Database(connect, "postgresql", redact(url), url)
 
 
 def _secrets(url: str) -> set[str]:
-    found = [m["secret"] for pattern in (_IN_USERINFO, _IN_QUERY) for m in pattern.finditer(url)]
+    """Return what `redact` hides, in all forms in which a driver may quote it."""
+    hidden = "(.*)".join(re.escape(part) for part in redact(url).split("***"))
+    match = re.fullmatch(hidden, url, re.DOTALL)
+    found = () if match is None else match.groups()
     # Where a password has a delimiter in it, a driver takes parts of it for the host or the path.
     parts = [part for secret in found for part in (secret, *_DELIMITERS.split(secret))]
     return {form for part in parts for form in (part, unquote(part)) if form}

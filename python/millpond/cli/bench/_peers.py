@@ -7,7 +7,7 @@ itself when a connection comes back is left as it is.
 
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -17,7 +17,29 @@ from typing import Any, NamedTuple
 import millpond
 from millpond.cli._database import Database
 
-__all__ = ["MILLPOND", "PEERS", "Handle", "Peer"]
+__all__ = ["MILLPOND", "PEERS", "AsyncHandle", "Handle", "Peer"]
+
+
+class AsyncHandle(NamedTuple):
+    """An open pool for asyncio, by the same verbs, awaited.
+
+    Attributes:
+        pool: The pool itself.
+        acquire: Takes a connection, waiting for one if need be.
+        release: Gives it back.
+        connection: The same as an asynchronous context manager.
+        close: Closes the pool.
+        query: Runs ``SELECT 1`` on a connection, the way of its driver.
+        patient: As that of `Handle`.
+    """
+
+    pool: Any
+    acquire: Callable[[], Awaitable[Any]]
+    release: Callable[[Any], Awaitable[object]]
+    connection: Callable[[], Any]
+    close: Callable[[], Awaitable[object]]
+    query: Callable[[Any], Awaitable[object]]
+    patient: Callable[[], Awaitable[Any]] | None = None
 
 
 class Handle(NamedTuple):
@@ -29,6 +51,8 @@ class Handle(NamedTuple):
         release: Gives it back.
         connection: The same as a context manager.
         close: Closes the pool.
+        patient: Takes a connection that may have to be opened first, where the pool's own timeout
+            is an option that is measured; ``acquire`` by default.
     """
 
     pool: Any
@@ -36,6 +60,7 @@ class Handle(NamedTuple):
     release: Callable[[Any], object]
     connection: Callable[[], Any]
     close: Callable[[], object]
+    patient: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,22 +72,37 @@ class Peer:
         title: What the table calls it.
         distribution: What pip calls it.
         open: Makes a pool: ``open(database, size, timeout, **options)``. ``timeout`` is how many
-            seconds an acquire waits; the options are the pool's own.
+            seconds an acquire waits; the options are the pool's own. Returns a `Handle`, or is a
+            coroutine function that returns an `AsyncHandle`.
         only: The one kind of database it can talk to, or ``None`` for any.
+        needs: Further distributions, without which it counts as not installed.
     """
 
     key: str
     title: str
     distribution: str
-    open: Callable[..., Handle]
+    open: Callable[..., Any]
     only: str | None = None
+    needs: tuple[str, ...] = ()
+
+    @property
+    def is_millpond(self) -> bool:
+        """Whether it is millpond, with whatever driver."""
+        return self.distribution == "millpond"
+
+    @property
+    def label(self) -> str:
+        """Name it with its version; one with another driver has the title's word for that."""
+        return self.title if self.needs and self.is_millpond else f"{self.title} {self.version}"
 
     @property
     def version(self) -> str | None:
         """The installed version, or ``None`` if it is not installed."""
-        if self is MILLPOND:
-            return millpond.__version__
         try:
+            for each in self.needs:
+                metadata.version(each)
+            if self.is_millpond:
+                return millpond.__version__
             return metadata.version(self.distribution)
         except metadata.PackageNotFoundError:
             return None
@@ -79,7 +119,8 @@ def _open_millpond(database: Database, size: int, timeout: float, **options: obj
         # A pool with more threads than connections is the point of the exercise, and all wait long.
         warnings.simplefilter("ignore", millpond.PoolConfigWarning)
         pool = make(database.url or database.connect, **options)
-    return Handle(pool, pool.acquire, pool.release, pool.connection, pool.close)
+    patient = partial(pool.acquire, timeout=timeout)
+    return Handle(pool, pool.acquire, pool.release, pool.connection, pool.close, patient)
 
 
 def _open_dbutils(database: Database, size: int, timeout: float, **options: object) -> Handle:

@@ -7,43 +7,13 @@ is a daemon, and what doesn't come back is counted and abandoned.
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
-__all__ = ["GRACE", "in_time", "run_crew"]
+__all__ = ["GRACE", "run_crew"]
 
 GRACE = 2.0
 """Seconds that threads have to come back after they were told to stop."""
 
 _TICK = 0.25
-
-_T = TypeVar("_T")
-
-
-def in_time(work: Callable[[], _T], seconds: float) -> _T:
-    """Return ``work()``, run in a thread of its own.
-
-    Raises:
-        TimeoutError: It took longer than ``seconds``. The thread is left behind.
-        Exception: Whatever ``work`` raised.
-    """
-    results: list[_T] = []
-    errors: list[Exception] = []
-
-    def attempt() -> None:
-        try:
-            results.append(work())
-        except Exception as error:  # noqa: BLE001 - raised again, in the thread that asked
-            errors.append(error)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        message = f"no answer within {seconds:g} s"
-        raise TimeoutError(message)
-    return results[0]
 
 
 def run_crew(
