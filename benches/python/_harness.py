@@ -1,6 +1,6 @@
 """What all benches share: connections that cost nothing, pools under test, and stopwatches.
 
-The pools are the ones that `millpond bench` compares (`millpond.cli._peers`); here they get
+The pools are the ones that `millpond bench` compares (`millpond.cli.bench._peers`); here they get
 stand-ins for connections, so that what is measured is the pool.
 """
 
@@ -19,10 +19,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
-from millpond.cli._crew import run_crew
 from millpond.cli._database import Database
-from millpond.cli._peers import MILLPOND, PEERS, Handle, Peer
-from millpond.cli._workload import warm_up
+from millpond.cli.bench._crew import run_crew
+from millpond.cli.bench._peers import MILLPOND, PEERS, Handle, Peer
+from millpond.cli.bench._workload import warm_up
 
 __all__ = [
     "DBUTILS",

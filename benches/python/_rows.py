@@ -22,8 +22,9 @@ import bench_select
 import bench_with
 from _harness import DBUTILS, MILLPOND, PSYCOPG_POOL, Contender, StubConnection, defaults
 from _row import Row
+from _rows_async import ASYNC
 from _rows_recovery import RECOVERY
-from millpond.cli._table import duration
+from millpond.cli._words import duration
 
 __all__ = ["ROWS", "Row"]
 
@@ -318,6 +319,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "select-transaction": select_in_transaction,
     "burst": burst,
     **RECOVERY,
+    **ASYNC,
     "timers": timers,
     "idle": idle,
     "dbutils": dbutils_cycle,

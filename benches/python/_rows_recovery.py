@@ -7,7 +7,7 @@ import bench_recovery
 from _harness import MILLPOND, Contender
 from _row import Row
 from bench_recovery import Recovery
-from millpond.cli._table import duration
+from millpond.cli._words import duration
 
 __all__ = ["RECOVERY"]
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from _harness import StubConnection, interpreter, run_script, seconds_per, until_all_served
-from millpond.cli._crew import run_crew
+from millpond.cli.bench._crew import run_crew
 
 if TYPE_CHECKING:
     from conftest import Show

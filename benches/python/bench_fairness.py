@@ -8,7 +8,7 @@ import pytest
 
 from _harness import Contender, defaults
 from conftest import Show
-from millpond.cli._workload import Measurement, Workload, measure
+from millpond.cli.bench._workload import Measurement, Workload, measure
 
 WORKLOAD = Workload(threads=24, size=4, hold=0.01, seconds=2.0, query=None)
 

@@ -22,7 +22,7 @@ import pytest
 from _harness import DBUTILS, MILLPOND, PSYCOPG_POOL, SQLALCHEMY, Contender
 from conftest import Show
 from millpond.cli._database import Database, database_from_url, select_one
-from millpond.cli._peers import Handle, Peer
+from millpond.cli.bench._peers import Handle, Peer
 
 SIZES = (8, 32, 128)
 THREADS, CONNECTIONS = 16, 8
@@ -34,7 +34,8 @@ _TESTS = Path(__file__).parents[2] / "tests"
 
 def _open_checked(database: Database, size: int, timeout: float, **options: object) -> Handle:
     check = importlib.import_module("psycopg_pool").ConnectionPool.check_connection
-    return PSYCOPG_POOL.open(database, size, timeout, check=check, **options)
+    handle: Handle = PSYCOPG_POOL.open(database, size, timeout, check=check, **options)
+    return handle
 
 
 def _open_pre_ping(database: Database, size: int, timeout: float, **options: object) -> Handle:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from _harness import FIGURE_CLOCK, Contender
+from _harness_async import AsyncContender
 
 Show = Callable[..., None]
 
@@ -21,7 +22,7 @@ def show(benchmark: Any, request: pytest.FixtureRequest) -> Show:  # noqa: ANN40
 
     def measure(figure: Callable[..., float], *args: object, rounds: int = 5) -> None:
         for subject in args:
-            if isinstance(subject, Contender) and subject.peer.version is None:
+            if isinstance(subject, Contender | AsyncContender) and subject.peer.version is None:
                 pytest.skip(f"{subject.peer.distribution} is not installed")
         benchmark.group = request.node.originalname.removeprefix("bench_").replace("_", " ")
         benchmark.pedantic(FIGURE_CLOCK.move, args=(figure, *args), rounds=rounds)

@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from _rows import ROWS, Row
-from millpond.cli._machine import machine
-from millpond.cli._peers import MILLPOND, PEERS
+from millpond.cli.bench._async_peers import ASYNC_PEERS
+from millpond.cli.bench._machine import machine
+from millpond.cli.bench._peers import MILLPOND, PEERS
 
 _WIDTH = 150
 """Columns for a table that goes into a file."""
@@ -56,7 +57,8 @@ def _table(rows: list[Row]) -> Table:
 
 
 def _versions() -> dict[str, str]:
-    return {peer.title: peer.version or "not installed" for peer in (MILLPOND, *PEERS)}
+    peers = (MILLPOND, *PEERS, *(peer for peer in ASYNC_PEERS if not peer.is_millpond))
+    return {peer.title: peer.version or "not installed" for peer in peers}
 
 
 def main(
