@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def pgbouncer(url: str) -> Iterator[str]:
+def pgbouncer(url: str, *further: str) -> Iterator[str]:
     """Give the URL of a PgBouncer before a PostgreSQL server, with a single session for all.
 
-    After each transaction the session goes to whoever comes next.
+    After each transaction the session goes to whoever comes next. Further settings win over these.
     """
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
@@ -35,6 +35,8 @@ def pgbouncer(url: str) -> Iterator[str]:
     name = parts.get("user", "postgres")
     with tempfile.TemporaryDirectory(prefix="millpond-bouncer-") as folder:
         Path(folder).chmod(0o755)
+        users = Path(folder, "users")
+        users.write_text(f'"{name}" ""\n')
         settings = Path(folder, "pgbouncer.ini")
         settings.write_text(
             f"""
@@ -45,9 +47,11 @@ def pgbouncer(url: str) -> Iterator[str]:
             listen_port = {port}
             unix_socket_dir =
             auth_type = any
+            auth_file = {users}
             pool_mode = transaction
             default_pool_size = 1
             """.replace("            ", "")
+            + "\n".join(further)
         )
         # It refuses to run as root.
         user = ["-u", "nobody"] if os.geteuid() == 0 else []

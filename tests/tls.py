@@ -189,7 +189,10 @@ class _Link:
             self._server.shutdown(socket.SHUT_RDWR)
 
     def _greet(self) -> None:
-        assert self._client.recv(len(_SSL_REQUEST)) == _SSL_REQUEST
+        asked = self._client.recv(len(_SSL_REQUEST))
+        if not asked:  # who wanted a statement cancelled, and was cancelled
+            raise ConnectionAbortedError
+        assert asked == _SSL_REQUEST
         self._client.sendall(b"S")
         while True:
             try:

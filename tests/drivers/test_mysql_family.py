@@ -401,8 +401,8 @@ def test_a_server_that_does_not_say_who_it_is_can_be_pooled(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Such as a proxy. Then a statement is cancelled by the number alone.
-    monkeypatch.setattr("millpond.drivers._mysql._WHERE", "SELECT @@no_such_variable")
-    monkeypatch.setattr("millpond.drivers._mysql._FRESH", "SELECT @@no_such_variable")
+    monkeypatch.setattr("millpond.drivers._mysql.WHERE", "SELECT @@no_such_variable")
+    monkeypatch.setattr("millpond.drivers._mysql.FRESH", "SELECT @@no_such_variable")
 
     with millpond.Pool(url, max_size=1) as pool, pool.connection() as conn:
         assert conn.millpond_identity.server == ""

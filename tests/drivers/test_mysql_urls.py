@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millpond import drivers
-from millpond.drivers import _registry
+from millpond.drivers._known import KNOWN
 from millpond.errors import PoolConfigError
 
 NAMES = {"mysqlclient": "MySQLdb", "mysqlconnector": "mysql.connector", "pymysql": "pymysql"}
@@ -45,7 +45,7 @@ def message_of(connect: Any, **arguments: Any) -> str:
     ],
 )
 def test_a_scheme_names_its_driver(scheme: str, expected: str) -> None:
-    assert _registry.of_scheme(scheme) == (expected,)
+    assert KNOWN.of_scheme(scheme) == (expected,)
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "mariadb", "MySQL"])

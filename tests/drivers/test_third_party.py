@@ -145,8 +145,8 @@ def test_nobody_elses_metadata_is_read_for_drivers_of_ours() -> None:
     script = """
         import sys
         from millpond import drivers
-        from millpond.drivers import _registry
+        from millpond.drivers._known import KNOWN
         drivers.find("sqlite:///app.db")
-        assert _registry._installed.cache_info().currsize == 0
+        assert KNOWN._found is None
     """
     assert run_script(script).returncode == 0

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millpond import drivers
-from millpond.drivers import AT_CONNECT, Dbapi, Driver, SessionOptions, _registry, redact
+from millpond.drivers import AT_CONNECT, Dbapi, Driver, SessionOptions, redact
+from millpond.drivers._known import KNOWN
 from millpond.errors import PoolConfigError
 
 PASSWORD = "hunter2"
-KNOWN = ", ".join(_registry.schemes())
+SCHEMES = ", ".join(KNOWN.schemes())
 
 
 def message_of(connect: Any, **arguments: Any) -> str:
@@ -86,9 +87,9 @@ def test_a_driver_can_be_named_for_a_callable(name: str) -> None:
     [
         (5, {}, "connect=<int>: must be a URL or a callable without arguments"),
         (None, {}, "connect=<NoneType>: must be a URL or a callable without arguments"),
-        ("app.db", {}, f"must be a URL or a callable; the known URL schemes are {KNOWN}"),
-        ("", {}, f"must be a URL or a callable; the known URL schemes are {KNOWN}"),
-        ("nosql://h/db", {}, f"the URL scheme 'nosql' is unknown; known are {KNOWN}"),
+        ("app.db", {}, f"must be a URL or a callable; the known URL schemes are {SCHEMES}"),
+        ("", {}, f"must be a URL or a callable; the known URL schemes are {SCHEMES}"),
+        ("nosql://h/db", {}, f"the URL scheme 'nosql' is unknown; known are {SCHEMES}"),
         ("postgresql+asyncpg://h/db", {}, "the URL scheme 'postgresql+asyncpg' is unknown"),
         ("://h/db", {}, "the URL scheme <str> is unknown"),
         ("sqlite:///a.db", {"driver": "psycopg"}, "driver='psycopg': must be 'sqlite3' or None"),
@@ -210,7 +211,7 @@ def test_a_driver_that_is_not_installed_is_named_with_the_command_that_installs_
 
 def test_every_driver_has_an_extra_of_its_name() -> None:
     extras = importlib.metadata.metadata("millpond").get_all("Provides-Extra") or []
-    known = {known.extra or name for name, known in _registry._KNOWN.items()}
+    known = {known.extra or name for name, known in KNOWN.known.items()}
 
     assert known <= set(extras)
 

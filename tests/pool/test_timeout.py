@@ -34,7 +34,7 @@ def test_acquire_gives_up_at_its_deadline_and_not_before(make_pool: MakePool) ->
 
 def test_the_pools_own_timeout_counts_unless_the_call_has_another(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1, acquire_timeout=0.01)
-    held = pool.acquire()
+    held = pool.acquire(timeout=10)
 
     with pytest.raises(millpond.PoolTimeout):
         pool.acquire()

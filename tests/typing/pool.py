@@ -1,7 +1,7 @@
 """What type checkers know of code that uses a pool. Nothing here runs: ``mypy`` reads it."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, assert_type
 
 import millpond
@@ -120,7 +120,22 @@ def statistics_are_plain_values(pool: millpond.Pool[sqlite3.Connection]) -> None
     assert_type(stats.connections, tuple[millpond.ConnectionStats, ...])
     assert_type(stats.connections[0].site, tuple[str, int, str] | None)
     assert_type(stats.to_dict(), dict[str, Any])
+    assert_type(stats.window.acquire_rate, float)
+    assert_type(stats.wait_time.buckets, tuple[tuple[float, int], ...])
     stats.in_use = 1  # type: ignore[misc]
+
+
+def listeners_take_events(pool: millpond.Pool[sqlite3.Connection]) -> None:
+    def listener(event: millpond.PoolEvent) -> None:
+        assert_type(event.seconds, float | None)
+
+    assert_type(pool.add_listener(listener, "closed"), Callable[[], None])
+    pool.add_listener(lambda: None)  # type: ignore[misc, arg-type]
+
+
+def a_timeout_explains_itself(error: millpond.PoolTimeout) -> None:
+    assert_type(error.reason, str | None)
+    assert_type(error.stats, millpond.PoolStats | None)
 
 
 def a_pool_tells_and_does(pool: millpond.Pool[sqlite3.Connection]) -> None:

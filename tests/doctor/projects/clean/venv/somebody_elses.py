@@ -1,0 +1,3 @@
+from dbutils.pooled_db import PooledDB
+
+pool = PooledDB(connect, blocking=True)

@@ -1,0 +1,56 @@
+"""Each rule finds what it is for, and leaves alone what only looks like it."""
+
+from pathlib import Path
+
+import pytest
+
+from doctor.samples import Sample, read_samples
+from millpond.doctor import RULES, Selection, examine, read_paths
+
+SAMPLES = read_samples()
+
+# What is wrong with a server, a workload or a running process is in no file.
+READ_FROM_FILES = [code for code in RULES if code < "MP3"]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_a_rule_finds_its_samples_and_no_near_miss(sample: Sample, tmp_path: Path) -> None:
+    sample.write(tmp_path)
+
+    findings = examine(read_paths([tmp_path]), Selection(select=(sample.code,)))
+
+    found = {
+        (Path(each.file or "").relative_to(tmp_path).as_posix(), each.line) for each in findings
+    }
+    assert found == sample.expected, findings
+
+
+@pytest.mark.parametrize("code", READ_FROM_FILES)
+def test_a_rule_has_a_sample_and_a_near_miss(code: str) -> None:
+    of_this = [sample for sample in SAMPLES if sample.code == code]
+
+    assert any(sample.is_bad and sample.expected for sample in of_this)
+    assert any(not sample.is_bad and not sample.expected for sample in of_this)
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_a_rule_has_a_page(code: str) -> None:
+    page = RULES[code].page
+
+    first, *others = page.split("\n\n")
+    assert first.endswith(".")
+    assert any(block.startswith("At 3 a.m.: ") for block in others)
+    assert any(block.startswith("Fix: ") for block in others)
+    assert any(block.startswith("Before:\n    ") for block in others)
+    assert any(block.startswith("After:\n    ") for block in others)
+
+
+@pytest.mark.parametrize("code", READ_FROM_FILES)
+def test_the_code_of_a_page_fits_into_eighty_columns(code: str) -> None:
+    lines = RULES[code].page.splitlines()
+
+    assert [line for line in lines if line.startswith("    ") and len(line) > 80] == []
+
+
+def test_there_are_more_than_thirty_rules() -> None:
+    assert len(RULES) > 30
