@@ -300,7 +300,7 @@ DIFFERENCES: Final = (
         "the same with `PooledPg`",
         "the pool of the child is empty, and has all its places",
         "the same",
-        test="test_pg.py::test_the_pool_of_a_child_is_empty_and_has_all_its_places",
+        test="test_pg_fork.py::test_the_pool_of_a_child_is_empty_and_has_all_its_places",
     ),
     Difference(
         "pg-loses-no-place",
