@@ -1,10 +1,11 @@
 //! `CoreAsyncPool`, which `millpond.AsyncPool` extends, and the lease of its `async with` blocks.
 //!
 //! A block that finds an idle connection and leaves it clean suspends nowhere, so its two ends are plain
-//! C functions here, which return an awaitable that is done. All else is a coroutine of
-//! `AsyncPool`.
+//! C functions here, which return an awaitable that is done. All else is a coroutine of `AsyncPool`.
 
 use std::ptr::null_mut;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use millpond_core::{Claim, Held};
@@ -21,9 +22,11 @@ use crate::field::Field;
 use crate::heard::Way;
 use crate::hot::Asked;
 use crate::inner::Inner;
-use crate::lease::{abandon, Hold, BUSY, FREE, HELD, STOOD_IN};
+use crate::lease::{Hold, BUSY, FREE, HELD, STOOD_IN};
 use crate::pool::CorePool;
-use crate::raw::{is_none, keywords, plain, positional, receiver, slowly, Methods, Owned};
+use crate::raw::{
+    ended_by, finalize, is_none, keywords, plain, positional, receiver, slowly, Methods, Owned,
+};
 use crate::release::{self, Rest};
 use crate::thread;
 use crate::vectorcall;
@@ -44,9 +47,11 @@ struct Tools {
 
 impl Tools {
     /// The running loop and its engine; `None` when there is none, or with an exception set.
-    fn engine_of(&self, py: Python<'_>, engines: *mut PyObject) -> Option<(Owned, Owned)> {
-        if self.is_old {
-            if let Some(found) = only_engine(py, engines) {
+    fn engine_of(&self, py: Python<'_>, pool: &CoreAsyncPool) -> Option<(Owned, Owned)> {
+        let engines = pool.engines.as_ptr();
+        // Relaxed: whoever does not see it yet asks once more.
+        if self.is_old && pool.loops_tell_thread.load(Relaxed) {
+            if let Some(found) = pool.only_engine(py) {
                 return Some(found);
             }
         }
@@ -78,35 +83,6 @@ impl Tools {
     }
 }
 
-/// The loop and the engine of a pool that has only one, if that is the running one: a loop knows in which
-/// thread it runs. For an interpreter with the GIL.
-fn only_engine(py: Python<'_>, engines: *mut PyObject) -> Option<(Owned, Owned)> {
-    // SAFETY: attached, as `py` shows; a dict.
-    if unsafe { ffi::PyDict_Size(engines) } != 1 {
-        return None;
-    }
-    let (mut place, mut key, mut value) = (0, null_mut::<PyObject>(), null_mut::<PyObject>());
-    // SAFETY: attached; a dict, and places for what is in it.
-    if unsafe { ffi::PyDict_Next(engines, &raw mut place, &raw mut key, &raw mut value) } == 0 {
-        return None;
-    }
-    // SAFETY: attached, with the GIL, and nothing ran since.
-    let running = unsafe { Owned::another(key) }?;
-    // SAFETY: as above.
-    let engine = unsafe { Owned::another(value) }?;
-    let name = intern!(py, "_thread_id");
-    // SAFETY: attached, and both are alive.
-    let ident = unsafe { ffi::PyObject_GetAttr(running.as_ptr(), name.as_ptr()) };
-    // SAFETY: a new reference, or null.
-    let ident = unsafe { Owned::new(ident) };
-    // None while the loop is not running: then this is no number, which is an error as well.
-    // SAFETY: attached, and alive.
-    let ident = ident.map(|ident| unsafe { ffi::PyLong_AsUnsignedLongLong(ident.as_ptr()) });
-    // SAFETY: attached. Not all loops have the attribute (uvloop's has not).
-    unsafe { ffi::PyErr_Clear() };
-    (ident == Some(thread::ident())).then_some((running, engine))
-}
-
 static TOOLS: PyOnceLock<Tools> = PyOnceLock::new();
 
 /// The engine of one pool for asyncio; `millpond.AsyncPool` extends it.
@@ -116,6 +92,44 @@ pub(crate) struct CoreAsyncPool {
     /// The engine of each event loop. A loop's own thread is the only one that takes it out while the loop
     /// is running.
     engines: Py<PyDict>,
+    /// Whether they have a `_thread_id`, as all but uvloop's have. To find out that one has not takes longer
+    /// than what it is asked for.
+    loops_tell_thread: AtomicBool,
+}
+
+impl CoreAsyncPool {
+    /// The loop and the engine of a pool that has only one, if that is the running one: a loop knows in which
+    /// thread it runs. For an interpreter with the GIL.
+    fn only_engine(&self, py: Python<'_>) -> Option<(Owned, Owned)> {
+        let engines = self.engines.as_ptr();
+        // SAFETY: attached, as `py` shows; a dict.
+        if unsafe { ffi::PyDict_Size(engines) } != 1 {
+            return None;
+        }
+        let (mut place, mut key, mut value) = (0, null_mut::<PyObject>(), null_mut::<PyObject>());
+        // SAFETY: attached; a dict, and places for what is in it.
+        if unsafe { ffi::PyDict_Next(engines, &raw mut place, &raw mut key, &raw mut value) } == 0 {
+            return None;
+        }
+        // SAFETY: attached, with the GIL, and nothing ran since.
+        let running = unsafe { Owned::another(key) }?;
+        // SAFETY: as above.
+        let engine = unsafe { Owned::another(value) }?;
+        let name = intern!(py, "_thread_id");
+        // SAFETY: attached, and both are alive.
+        let ident = unsafe { ffi::PyObject_GetAttr(running.as_ptr(), name.as_ptr()) };
+        // SAFETY: a new reference, or null.
+        let ident = unsafe { Owned::new(ident) };
+        if ident.is_none() {
+            self.loops_tell_thread.store(false, Relaxed);
+        }
+        // None while the loop is not running: then this is no number, which is an error as well.
+        // SAFETY: attached, and alive.
+        let ident = ident.map(|ident| unsafe { ffi::PyLong_AsUnsignedLongLong(ident.as_ptr()) });
+        // SAFETY: attached.
+        unsafe { ffi::PyErr_Clear() };
+        (ident == Some(thread::ident())).then_some((running, engine))
+    }
 }
 
 #[pymethods]
@@ -127,7 +141,7 @@ impl CoreAsyncPool {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> Self {
-        Self { engines: PyDict::new(py).unbind() }
+        Self { engines: PyDict::new(py).unbind(), loops_tell_thread: AtomicBool::new(true) }
     }
 
     #[getter]
@@ -165,11 +179,19 @@ pub(crate) struct AsyncLease {
 }
 
 impl AsyncLease {
+    fn new(
+        owner: Py<CoreAsyncPool>,
+        timeout: Option<Py<PyAny>>,
+        priority: Option<Py<PyAny>>,
+    ) -> Self {
+        Self { owner, timeout, priority, engine: Field::new(None), hold: Hold::new() }
+    }
+
     /// Acquires, if nothing has to be awaited: an awaitable that is done. `None` when nothing was done, or
     /// with an exception set.
     fn fast_enter(&self, py: Python<'_>) -> Option<*mut PyObject> {
         let tools = TOOLS.get(py)?;
-        let (running, engine) = tools.engine_of(py, self.owner.get().engines.as_ptr())?;
+        let (running, engine) = tools.engine_of(py, self.owner.get())?;
         // SAFETY: `AsyncPool` puts in nothing but engines, which extend `CorePool`.
         let pool = unsafe { receiver::<CorePool>(engine.as_ptr()) };
         let inner = pool.get().inner()?;
@@ -185,7 +207,6 @@ impl AsyncLease {
         };
         self.hold.put(inner, claim);
         let before = self.engine.swap_raw(engine.into_ptr());
-        // SAFETY: null: the lease was free.
         debug_assert!(before.is_null(), "a free lease has no engine");
         // SAFETY: attached, and the object is ours.
         Some(unsafe { done::new(connection.as_ptr()) })
@@ -352,20 +373,12 @@ impl AsyncLease {
 /// As for `Lease`: nobody left the block, so the connection is closed.
 impl Drop for AsyncLease {
     fn drop(&mut self) {
-        if !self.hold.is_held() || crate::EXITED.load(std::sync::atomic::Ordering::Relaxed) {
+        if !self.hold.is_held() || crate::EXITED.load(Relaxed) {
             return;
         }
-        Python::try_attach(|py| {
-            let pending = PyErr::take(py);
+        finalize(|py| {
             if let Some(engine) = self.engine(py) {
-                if let Some(inner) = engine.get().inner() {
-                    if let Some(held) = self.hold.held(inner) {
-                        abandon(&engine, inner, held);
-                    }
-                }
-            }
-            if let Some(pending) = pending {
-                pending.restore(py);
+                self.hold.abandon(&engine);
             }
         });
     }
@@ -382,13 +395,7 @@ unsafe extern "C" fn connection_(
     // SAFETY: called by the interpreter as a method of CoreAsyncPool.
     let pool = unsafe { receiver::<CoreAsyncPool>(slf) };
     if count == 0 && names.is_null() {
-        let lease = AsyncLease {
-            owner: pool.to_owned().unbind(),
-            timeout: None,
-            priority: None,
-            engine: Field::new(None),
-            hold: Hold::new(),
-        };
+        let lease = AsyncLease::new(pool.to_owned().unbind(), None, None);
         if let Ok(lease) = Bound::new(pool.py(), lease) {
             return lease.into_ptr();
         }
@@ -398,13 +405,9 @@ unsafe extern "C" fn connection_(
         let asked = unsafe { Asked::of(py, "connection", &CONNECTION, args, count, names) }?;
         let query_timeout = asked.query_timeout.clone();
         pool.call_method1(intern!(py, "_check_terms"), (&asked.timeout, &asked.priority))?;
-        let lease = AsyncLease {
-            owner: pool.to_owned().unbind(),
-            timeout: asked.timeout.map(Bound::unbind),
-            priority: asked.priority.map(Bound::unbind),
-            engine: Field::new(None),
-            hold: Hold::new(),
-        };
+        let unbound = |one: Option<Bound<'_, PyAny>>| one.map(Bound::unbind);
+        let (timeout, priority) = (unbound(asked.timeout), unbound(asked.priority));
+        let lease = AsyncLease::new(pool.to_owned().unbind(), timeout, priority);
         let lease = Bound::new(py, lease)?.into_any();
         match query_timeout {
             Some(seconds) if !seconds.is_none() => {
@@ -418,8 +421,8 @@ unsafe extern "C" fn connection_(
 unsafe extern "C" fn aenter(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by the interpreter as a method of AsyncLease.
     let lease = unsafe { receiver::<AsyncLease>(slf) };
-    if let Some(coroutine) = lease.get().fast_enter(lease.py()) {
-        return coroutine;
+    if let Some(done) = lease.get().fast_enter(lease.py()) {
+        return done;
     }
     slowly(|py| {
         if let Some(error) = PyErr::take(py) {
@@ -437,14 +440,11 @@ unsafe extern "C" fn aexit(
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a method of AsyncLease.
     let lease = unsafe { receiver::<AsyncLease>(slf) };
-    let count = usize::try_from(count).unwrap_or(0);
-    // SAFETY: the interpreter's vector of so many live objects; without any it may be null.
-    let args = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, count) } };
-    // The exception's class, the exception, and where it was raised; or three times nothing.
-    let error = args.get(1).copied().filter(|error| !is_none(*error));
+    // SAFETY: as the interpreter passed it, so the thread is attached.
+    let error = unsafe { ended_by(args, count) };
     if error.is_none() {
-        if let Some(coroutine) = lease.get().fast_exit() {
-            return coroutine;
+        if let Some(done) = lease.get().fast_exit() {
+            return done;
         }
     }
     slowly(|py| {

@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::inner::Inner;
 use crate::lease::Lease;
 use crate::pool::CorePool;
-use crate::raw::{is_none, keywords, none, plain, positional, receiver, slowly, unary, Methods};
+use crate::raw::{ended_by, keywords, none, plain, positional, receiver, slowly, unary, Methods};
 use crate::release::{self, Rest};
 use crate::thread;
 use crate::threads;
@@ -131,11 +131,8 @@ unsafe extern "C" fn exit(
 ) -> *mut PyObject {
     // SAFETY: called by the interpreter as a method of Lease.
     let lease = unsafe { receiver::<Lease>(slf) };
-    let count = usize::try_from(count).unwrap_or(0);
-    // SAFETY: the interpreter's vector of so many live objects; without any it may be null.
-    let args = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, count) } };
-    // The exception's class, the exception, and where it was raised; or three times nothing.
-    if let Some(&error) = args.get(1).filter(|error| !is_none(**error)) {
+    // SAFETY: as the interpreter passed it, so the thread is attached.
+    if let Some(error) = unsafe { ended_by(args, count) } {
         return slowly(|py| {
             // SAFETY: an argument is alive during the call.
             let error = unsafe { Bound::from_borrowed_ptr(py, error) };

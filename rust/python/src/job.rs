@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::heard;
 use crate::inner::Inner;
 use crate::pool::{CorePool, Todo};
+use crate::raw::finalize;
 use crate::release;
 use crate::thread::InHook;
 
@@ -292,8 +293,7 @@ impl Drop for Job {
         if *self.ended.get_mut() || crate::EXITED.load(Relaxed) {
             return;
         }
-        Python::try_attach(|py| {
-            let pending = PyErr::take(py);
+        finalize(|py| {
             let ended = match self.kind {
                 Kind::Open => self.end(py, |inner, now, todo| {
                     inner.core.open_failed(self.claim, now + PAUSE, true, now, todo);
@@ -307,9 +307,6 @@ impl Drop for Job {
             };
             if let Err(error) = ended {
                 error.write_unraisable(py, None);
-            }
-            if let Some(pending) = pending {
-                pending.restore(py);
             }
         });
     }

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use crate::acquire::{self, Lent, Terms};
 use crate::inner::Inner;
 use crate::pool::CorePool;
+use crate::raw::finalize;
 use crate::release::{self, Rest};
 
 pub(crate) const FREE: u8 = 0;
@@ -228,31 +229,18 @@ impl Drop for Lease {
         if !self.hold.is_held() || crate::EXITED.load(Relaxed) {
             return;
         }
-        // Not `attach`, which would panic while the interpreter is finalizing; then there is nothing
-        // left to save.
-        Python::try_attach(|py| {
-            // Whoever drops the lease may have an exception set, and nothing may run with one.
-            let pending = PyErr::take(py);
-            self.abandon(self.pool.bind(py));
-            if let Some(pending) = pending {
-                pending.restore(py);
-            }
-        });
+        finalize(|py| self.hold.abandon(self.pool.bind(py)));
     }
 }
 
-impl Lease {
-    fn abandon(&self, pool: &Bound<'_, CorePool>) {
+impl Hold {
+    /// Closes what a lease held that was garbage collected, and says so.
+    pub(crate) fn abandon(&self, pool: &Bound<'_, CorePool>) {
         let Some(inner) = pool.get().inner() else { return };
-        if let Some(held) = self.hold.held(inner) {
-            abandon(pool, inner, held);
+        let Some(held) = self.held(inner) else { return };
+        if !release::discard_held(pool, inner, held, Reason::Leaked) {
+            return;
         }
-    }
-}
-
-/// Closes what a lease held that was garbage collected, and says so.
-pub(crate) fn abandon(pool: &Bound<'_, CorePool>, inner: &Inner, held: Held) {
-    if release::discard_held(pool, inner, held, Reason::Leaked) {
         let warned = pool.call_method1(intern!(pool.py(), "_lease_lost"), (held.claim().slot,));
         if let Err(error) = warned {
             error.write_unraisable(pool.py(), Some(pool));

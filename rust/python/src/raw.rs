@@ -37,6 +37,36 @@ pub(crate) fn slowly(work: impl FnOnce(Python<'_>) -> PyResult<*mut PyObject>) -
     })
 }
 
+/// Runs the end of an object that still has something to give back.
+///
+/// Not by `attach`, which would panic while the interpreter is finalizing; then there is nothing left to
+/// save.
+pub(crate) fn finalize(work: impl FnOnce(Python<'_>)) {
+    Python::try_attach(|py| {
+        // Whoever drops the object may have an exception set, and nothing may run with one.
+        // SAFETY: attached.
+        let _pending = unsafe { Pending::put_aside() };
+        work(py);
+    });
+}
+
+/// The exception that ended a block, of the arguments of `__exit__`: its class, itself, and where it was
+/// raised; or three times `None`.
+///
+/// # Safety
+/// The vector is as the interpreter passed it, and the thread is attached.
+pub(crate) unsafe fn ended_by(
+    args: *mut *mut PyObject,
+    count: ffi::Py_ssize_t,
+) -> Option<*mut PyObject> {
+    if count < 2 {
+        return None;
+    }
+    // SAFETY: the vector has a second object, which is alive during the call.
+    let error = unsafe { *args.wrapping_add(1) };
+    (!is_none(error)).then_some(error)
+}
+
 /// The object behind a pointer that the interpreter passed as `self`.
 ///
 /// # Safety

@@ -20,6 +20,7 @@ use crate::field::Field;
 use crate::heard::Way;
 use crate::inner::Inner;
 use crate::pool::CorePool;
+use crate::raw::finalize;
 use crate::release::{self, Rest};
 use crate::thread;
 use crate::ticket::Ticket;
@@ -321,14 +322,7 @@ impl Drop for Seat {
         if self.process != std::process::id() || crate::EXITED.load(Relaxed) {
             return;
         }
-        Python::try_attach(|py| {
-            // Whoever drops the seat may have an exception set, and nothing may run with one.
-            let pending = PyErr::take(py);
-            self.end(py);
-            if let Some(pending) = pending {
-                pending.restore(py);
-            }
-        });
+        finalize(|py| self.end(py));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::acquire::{self, Terms};
 use crate::heard::Way;
 use crate::inner::Inner;
 use crate::pool::{CorePool, Todo};
+use crate::raw::finalize;
 use crate::thread;
 use crate::wait::{Mailbox, News, Waiter};
 
@@ -157,13 +158,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        Python::try_attach(|py| {
-            let pending = PyErr::take(py);
+        finalize(|py| {
             if let Err(error) = self.give_back(py) {
                 error.write_unraisable(py, None);
-            }
-            if let Some(pending) = pending {
-                pending.restore(py);
             }
         });
     }

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use super::pooled::CorePooledDB;
 use crate::fork;
-use crate::raw::Pending;
+use crate::raw::finalize;
 
 pub(crate) type Line = Permits<Caller>;
 
@@ -119,11 +119,7 @@ impl Drop for Place {
         if self.seat.load(Relaxed) == GONE {
             return;
         }
-        Python::try_attach(|py| {
-            // SAFETY: attached.
-            let _pending = unsafe { Pending::put_aside() };
-            self.leave(py);
-        });
+        finalize(|py| self.leave(py));
     }
 }
 
