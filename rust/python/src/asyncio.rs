@@ -245,9 +245,7 @@ impl AsyncLease {
             }
         }
         // SAFETY: attached.
-        let none = unsafe { ffi::Py_None() };
-        // SAFETY: attached, and `None` lives for ever.
-        Some(unsafe { done::new(none) })
+        Some(unsafe { done::nothing() })
     }
 
     fn engine<'py>(&self, py: Python<'py>) -> Option<Bound<'py, CorePool>> {

@@ -15,6 +15,10 @@ use crate::vectorcall;
 
 static CLASS: AtomicPtr<PyTypeObject> = AtomicPtr::new(null_mut());
 
+/// One that returns `None`. There is nothing in it that an `await` could use up, so one serves all; null
+/// without the GIL, where threads would fight for its reference count.
+static NOTHING: AtomicPtr<PyObject> = AtomicPtr::new(null_mut());
+
 /// Not for the garbage collector: it lives for one `await`, and what it refers to lives longer.
 #[repr(C)]
 struct Done {
@@ -39,6 +43,23 @@ pub(crate) unsafe fn new(result: *mut PyObject) -> *mut PyObject {
         unsafe { (*done.cast::<Done>()).result = result };
     }
     done
+}
+
+/// One that returns `None`; null with the exception set.
+///
+/// # Safety
+/// The thread is attached.
+pub(crate) unsafe fn nothing() -> *mut PyObject {
+    // Relaxed: as for the class.
+    let shared = NOTHING.load(Relaxed);
+    if shared.is_null() {
+        // SAFETY: attached.
+        let none = unsafe { ffi::Py_None() };
+        // SAFETY: attached, and `None` lives for ever.
+        return unsafe { new(none) };
+    }
+    // SAFETY: attached, and it is never freed.
+    unsafe { ffi::Py_NewRef(shared) }
 }
 
 /// Takes the result; `None` when somebody has.
@@ -131,5 +152,19 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     let class = unsafe { Bound::<PyAny>::from_owned_ptr_or_err(py, class) }?;
     // Relaxed: see `new`. The class is kept for ever.
     CLASS.store(class.into_ptr().cast(), Relaxed);
+    if has_gil(py)? {
+        // SAFETY: attached.
+        let shared = unsafe { ffi::PyType_GenericAlloc(CLASS.load(Relaxed), 0) };
+        // SAFETY: a new reference, or null with the exception set. Its result is null: memory is zeroed.
+        let shared = unsafe { Bound::<PyAny>::from_owned_ptr_or_err(py, shared) }?;
+        NOTHING.store(shared.into_ptr(), Relaxed);
+    }
     Ok(())
+}
+
+fn has_gil(py: Python<'_>) -> PyResult<bool> {
+    match py.import("sys")?.getattr_opt("_is_gil_enabled")? {
+        Some(is_enabled) => is_enabled.call0()?.extract(),
+        None => Ok(true),
+    }
 }
