@@ -127,7 +127,7 @@ def test_of_two_serializable_transactions_one_is_repeated(case: AsyncCase) -> No
         await table.both(work, isolation="serializable")
 
         assert sorted(await table.values()) == [1, 2]
-        assert table.meeting.attempts == 3
+        assert table.meeting.attempts >= 3  # the repetition may run into the other once more
 
     play(case, act)
 
@@ -149,7 +149,7 @@ def test_of_two_transactions_in_a_deadlock_one_is_repeated(case: AsyncCase, with
         await table.both(work)
 
         assert await table.values() == [2, 2]
-        assert table.meeting.attempts == 3
+        assert table.meeting.attempts >= 3  # the repetition may run into the other once more
 
     play(case, act)
 
