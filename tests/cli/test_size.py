@@ -210,6 +210,17 @@ def test_a_pool_that_nobody_used_has_no_load(run: Run, make_pool: MakePool) -> N
     assert "stats=<idle>: must be of a pool that was in use" in printed
 
 
+def test_a_load_of_another_form_is_named(run: Run, make_pool: MakePool) -> None:
+    told = document(make_pool(name="odd"))
+    told["pools"][0]["stats"]["window"] |= {"acquired": "1", "timed_out": "x"}
+
+    with serve(lambda: told) as process:
+        code, printed = run("--pool-json", process.url)
+
+    assert code == 2
+    assert "stats: must be a PoolStats or its to_dict()" in printed
+
+
 def test_what_is_no_pool_json_is_no_answer(run: Run) -> None:
     with serve(lambda: {"hello": "world"}) as process:
         code, printed = run("--pool-json", process.url)
@@ -330,6 +341,18 @@ def test_behind_a_pooler_that_shares_sessions_its_clients_count() -> None:
     behind = room_of(max_connections=100, bouncer=shared)
     assert behind == _facts.Room(1000, 0, "clients of PgBouncer 1.22")
     assert room_of(max_connections=100, bouncer=bound) == _facts.Room(100, 0, "max_connections")
+
+
+def test_a_machine_without_memory_left_has_the_other_sizes(
+    run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "available_memory", lambda: 0)
+
+    told = answer(run, "--db", postgres_url)
+
+    assert told["sizes"]["memory"]["size"] is None
+    assert "none is left here" in told["sizes"]["memory"]["reason"]
+    assert told["recommendation"]["size"] > 0
 
 
 def test_a_server_elsewhere_has_memory_only_if_we_are_told(

@@ -56,6 +56,8 @@ def by_cpu(
         PoolConfigError: An argument is not valid.
     """
     cores = check_integer("cores", cores, 1, MAX_CORES)
+    if active_queries is not None:
+        check_integer("active_queries", active_queries, 0)
     if kind is not None and kind not in _KINDS:
         msg = f"kind={kind!r}: must be 'blocking', 'async' or None"
         raise PoolConfigError(msg)
@@ -89,11 +91,10 @@ def _by_active_queries(
     if active_queries is None:
         reason = f"{cores} cores * {_ASYNC}, for async; active queries not known"
         return Sizing(most, reason, inputs)
-    active = check_integer("active_queries", active_queries, 0)
-    wanted = max(1, math.ceil(active * _PER_ACTIVE_QUERY))
+    wanted = max(1, math.ceil(active_queries * _PER_ACTIVE_QUERY))
     reason = (
-        f"the smaller of {cores} cores * {_ASYNC} = {most} and {_PER_ACTIVE_QUERY} * {active} "
-        f"active queries = {wanted}, for async"
+        f"the smaller of {cores} cores * {_ASYNC} = {most} and "
+        f"{_PER_ACTIVE_QUERY} * {active_queries} active queries = {wanted}, for async"
     )
     return Sizing(min(most, wanted), reason, inputs)
 
