@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from millpond.cli._options import DB, MILLISECONDS, WORKERS, blaming, number, seconds
-from millpond.cli._output import fail, print_json, print_wrapped, width_of
+from millpond.cli._output import fail, new_console, print_json, print_wrapped, width_of
 from millpond.cli.size._advice import Advice, Question, advise
 from millpond.cli.size._facts import Facts, Unanswered, ask_server, running_pool
 
@@ -172,7 +172,7 @@ def size(
     if as_json:
         print_json(advice.as_dict())
     else:
-        _print(Console(highlight=False), advice)
+        _print(new_console(), advice)
     if not advice.recommendation.size:
         raise typer.Exit(1)
 
