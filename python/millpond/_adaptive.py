@@ -175,8 +175,8 @@ class AdaptiveSizer:
     def start(self, interval: float = 1.0) -> Self:
         """Do a step every so often, in a thread that does not keep the process from ending.
 
-        It ends with `stop`, when the pool is closed, and when nobody has the sizer any more. If it
-        runs already, only the interval changes.
+        It ends with `stop`, when the pool is closed, and when nobody has the sizer any more: keep
+        what is returned. If it runs already, only the interval changes.
 
         Args:
             interval: Seconds between two steps. 1.0 by default.

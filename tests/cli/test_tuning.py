@@ -157,9 +157,11 @@ def test_what_can_not_be_varied_is_refused_with_what_can(text: str, allowed: str
     assert allowed in printed
 
 
-def test_to_hold_for_longer_than_a_round_is_refused() -> None:
+def test_to_hold_for_longer_than_a_round_is_refused(tmp_path: Path) -> None:
     code, printed = bench(*TINY, "--vary", "hold_ms=1,100")
-    base_code, base_printed = bench("--seconds", "2", "--hold", "0.5", "--save", "file.json")
+    base_code, base_printed = bench(
+        "--seconds", "2", "--hold", "0.5", "--save", str(tmp_path / "base")
+    )
 
     assert (code, base_code) == (2, 2)
     assert "holding for 0.1 s is longer than --seconds in each of 5 rounds" in printed
