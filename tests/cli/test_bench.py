@@ -93,6 +93,14 @@ def test_without_a_database_every_pool_works_on_a_temporary_file(run: Run) -> No
             assert pool["wait"]["p50"] <= pool["wait"]["p99"] <= pool["wait"]["max"]
 
 
+def test_every_pool_works_in_memory_too(run: Run) -> None:
+    code, printed = run(*TINY, "--json", "--db", "sqlite://")
+
+    (only,) = json.loads(printed)["runs"]
+    assert code == 0
+    assert {pool["status"] for pool in only["pools"]} <= {"measured", "not installed", "left out"}
+
+
 def test_the_command_prints_json_and_nothing_else() -> None:
     command = [sys.executable, "-m", "millpond", "bench", *TINY, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -141,6 +141,13 @@ def test_without_aiosqlite_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     assert "pip install 'millpond[aiosqlite]'" in printed
 
 
+def test_in_memory_each_connection_would_have_a_database_of_its_own() -> None:
+    code, printed = bench(*TINY, "--db", "sqlite://")
+
+    assert code == 2
+    assert "allowed with --async: a file" in printed
+
+
 def test_a_peer_without_what_it_needs_is_not_installed() -> None:
     peer = Peer("x", "X", "pytest", nothing, needs=("no-such-distribution",))
 

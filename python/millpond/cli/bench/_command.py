@@ -276,6 +276,9 @@ def _check(database: Database, *, use_asyncio: bool) -> None:
     if use_asyncio and database.kind == "sqlite" and importlib.util.find_spec("aiosqlite") is None:
         message = "on SQLite it needs aiosqlite: pip install 'millpond[aiosqlite]'"
         raise typer.BadParameter(message, param_hint="'--async'")
+    if use_asyncio and database.path == ":memory:":
+        message = f"{database.title} is not allowed; allowed with --async: a file"
+        raise typer.BadParameter(message, param_hint=DB)
     try:
         in_time(database.check, _CHECKING)
     except Exception as error:  # noqa: BLE001 - every driver has its own
