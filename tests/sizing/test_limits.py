@@ -99,6 +99,7 @@ def test_a_size_for_all_is_divided_among_the_workers() -> None:
         (lambda: sizing.by_memory(1, -1), "per_connection=-1: must be"),
         (lambda: sizing.postgres_memory(0, 1), "work_mem=0: must be"),
         (lambda: sizing.mysql_memory({}), "buffers={}: must be a mapping"),
+        (lambda: sizing.mysql_memory([9]), "buffers=[9]: must be a mapping"),  # type: ignore[arg-type]
         (lambda: sizing.mysql_memory({"thread_stack": -1}), "thread_stack=-1: must be"),
         (lambda: sizing.for_fleet(0, 1, 1), "workers=0: must be an int from 1"),
         (lambda: sizing.for_fleet(1, 0, 1), "max_size=0: must be an int from 1"),

@@ -158,6 +158,7 @@ USED = {"count": 30, "mean": 0.1, "buckets": []}
     "stats",
     [
         {},
+        None,
         {"window": None},
         {"window": {"acquired": "many"}},
         told({"acquired": "1", "timed_out": "x"}, USED),
@@ -167,7 +168,7 @@ USED = {"count": 30, "mean": 0.1, "buckets": []}
         told({}, USED | {"buckets": 7}),
     ],
 )
-def test_what_is_not_of_a_pool_is_named(stats: dict[str, Any]) -> None:
+def test_what_is_not_of_a_pool_is_named(stats: Any) -> None:
     with pytest.raises(PoolConfigError, match=r"stats: must be a PoolStats or its to_dict\(\)"):
         sizing.by_load_of(stats, TARGET)
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from millpond._config import MAX_SECONDS, MAX_SIZE, check_between, check_integer
 from millpond._stats_table import seconds
 from millpond.errors import PoolConfigError
 from millpond.sizing._result import Sizing, memory
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_CORES: Final = 10_000
 MAX_BYTES: Final = 2**60
@@ -150,8 +148,8 @@ def mysql_memory(buffers: Mapping[str, float]) -> int:
     Raises:
         PoolConfigError: There are none, or one is not valid.
     """
-    if not buffers:
-        msg = "buffers={}: must be a mapping with one setting at least"
+    if not isinstance(buffers, Mapping) or not buffers:
+        msg = f"buffers={buffers!r}: must be a mapping with one setting at least"
         raise PoolConfigError(msg)
     return int(
         sum(check_between(name, size, 0, MAX_BYTES, zero=True) for name, size in buffers.items())

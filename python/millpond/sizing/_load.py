@@ -116,9 +116,9 @@ def by_load_of(
     Raises:
         PoolConfigError: An argument is not valid, or the pool has not measured anything yet.
     """
-    measured: Mapping[str, Any] = stats if isinstance(stats, Mapping) else stats.to_dict()
     unknown: Mapping[str, Any] = {"count": 0}
     try:
+        measured: Mapping[str, Any] = stats if isinstance(stats, Mapping) else stats.to_dict()
         window = measured["window"]
         arrivals = int(window["acquired"]) + int(window["timed_out"])
         lasted = float(window["seconds"])
