@@ -205,7 +205,7 @@ def test_values_are_read_as_what_they_look_like(text: str, values: tuple[object,
     assert variation(text, Workload()).values == values
 
 
-def test_in_rounds_all_take_turns() -> None:
+def test_in_rounds_all_take_turns_and_each_is_the_first_once() -> None:
     order: list[str] = []
 
     def peer(key: str) -> Peer:
@@ -220,8 +220,9 @@ def test_in_rounds_all_take_turns() -> None:
     ]
     runs = compare_all(NOWHERE, workloads, [peer("a"), peer("b")], rounds=2)
 
-    assert order == ["a1", "b1", "a2", "b2"] * 2
+    assert order == ["a1", "b1", "a2", "b2", "b1", "a1", "b2", "a2"]
     for run in runs:
+        assert [outcome.peer.key for outcome in run.outcomes] == ["a", "b"]
         for outcome in run.outcomes:
             assert outcome.measurement is not None
             first, second = outcome.measurement.rounds
@@ -390,9 +391,9 @@ def test_without_a_pool_in_common_nothing_is_said_to_be_no_worse() -> None:
         '{"format": 1, "runs": [{}]}',
         '{"format": 1, "runs": [], "machine": []}',
         '{"format": 1, "runs": [{"workload": {}, "pools": [{}]}]}',
-        '{"format": 1, "runs": [{"workload": {}, "pools": [{"key": "a", "rounds": []}]}]}'.replace(
-            "[]", '{"p50": ["a"]}'
-        ),
+        '{"format": 1, "runs": [{"workload": {}, "pools": [{"key": "a", "rounds": [1]}]}]}',
+        '{"format": 1, "runs": [{"workload": {}, "pools": '
+        '[{"key": "a", "rounds": {"p50": ["a"]}}]}]}',
     ],
 )
 def test_a_file_that_is_no_baseline_is_refused(tmp_path: Path, content: str) -> None:

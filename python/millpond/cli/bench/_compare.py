@@ -1,8 +1,8 @@
 """Workloads on millpond and on every peer, one after the other.
 
 Whatever a pool does, the comparison goes on: an error, or a call that never returns, becomes that
-pool's result. In several rounds all take turns, so that what else the machine does hits all of
-them.
+pool's result. In several rounds all take turns, and each round begins with another one: what else
+the machine does, and what a pool leaves behind for the next, hits all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -103,7 +103,15 @@ def compare_all(
     Each round takes its share of a workload's seconds, on pools that are opened anew.
     """
     shares = [replace(workload, seconds=workload.seconds / rounds) for workload in workloads]
-    turns = [[compare(database, share, peers, on_tick) for share in shares] for _ in range(rounds)]
+
+    def turn(number: int) -> list[Run]:
+        first = number % len(peers)
+        order = [*peers[first:], *peers[:first]]
+        runs = [compare(database, share, order, on_tick) for share in shares]
+        back = len(peers) - first
+        return [replace(run, outcomes=run.outcomes[back:] + run.outcomes[:back]) for run in runs]
+
+    turns = [turn(number) for number in range(rounds)]
     return tuple(
         Run(workload, tuple(map(_merge, *(run.outcomes for run in runs))))
         for workload, runs in zip(workloads, map(list, zip(*turns, strict=True)), strict=True)
