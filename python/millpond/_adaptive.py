@@ -25,6 +25,7 @@ from millpond._decision import (
     view,
 )
 from millpond._threads import start
+from millpond.errors import PoolClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,6 +301,8 @@ def _run(reference: weakref.ref[AdaptiveSizer], stop: threading.Event, interval:
             return
         try:
             sizer.step()
+        except PoolClosed:
+            return
         except Exception:
             # The next step may find the pool in a better state.
             logger.exception(

@@ -146,6 +146,25 @@ def test_the_thread_ends_when_the_pool_is_closed() -> None:
     sizer.stop()
 
 
+def test_a_pool_that_is_closed_during_a_step_is_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Closing(StubPool):
+        def resize(self, *, max_size: int) -> None:
+            super().resize(max_size=max_size)
+            self.closed = True
+            message = "closed"
+            raise millpond.PoolClosed(message)
+
+    pool = Closing(1)  # less than the sizer's least
+
+    with sizer_of(pool).start(SOON):
+        eventually(lambda: sizer_threads() == [])
+
+    assert pool.sizes == [1, 2]
+    assert caplog.messages == []
+
+
 def test_the_thread_ends_when_nobody_has_the_sizer() -> None:
     sizer = sizer_of(StubPool()).start(SOON)
     gone = weakref.ref(sizer)

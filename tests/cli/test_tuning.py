@@ -392,8 +392,10 @@ def test_without_a_pool_in_common_nothing_is_said_to_be_no_worse() -> None:
         '{"format": 1, "runs": [], "machine": []}',
         '{"format": 1, "runs": [{"workload": {}, "pools": [{}]}]}',
         '{"format": 1, "runs": [{"workload": {}, "pools": [{"key": "a", "rounds": [1]}]}]}',
-        '{"format": 1, "runs": [{"workload": {}, "pools": '
-        '[{"key": "a", "rounds": {"p50": ["a"]}}]}]}',
+        (
+            '{"format": 1, "runs": [{"workload": {}, "pools": '
+            '[{"key": "a", "rounds": {"p50": ["a"]}}]}]}'
+        ),
     ],
 )
 def test_a_file_that_is_no_baseline_is_refused(tmp_path: Path, content: str) -> None:
