@@ -48,6 +48,7 @@ class PoolJson:
         url: Its address.
         where: Host and port of it.
         answer: Gives status and body of the next answer; to be replaced.
+        headers: What its next answers have beside that.
         asked: The headers of each request.
     """
 
@@ -55,6 +56,7 @@ class PoolJson:
         self.where = f"127.0.0.1:{port}"
         self.url = f"http://{self.where}/pool.json"
         self.answer = answer
+        self.headers: dict[str, str] = {}
         self.asked: list[dict[str, str]] = []
 
 
@@ -67,6 +69,8 @@ def serve(tell: Callable[[], Any]) -> Iterator[PoolJson]:
             server_.asked.append({"path": self.path, **dict(self.headers.items())})
             status, body = server_.answer()
             self.send_response(status)
+            for name, value in server_.headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

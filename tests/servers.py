@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,6 +47,24 @@ def accept_and_never_answer() -> Iterator[Address]:
     finally:
         for client in kept:
             client.close()
+
+
+@contextmanager
+def answer_without_end(head: bytes, part: bytes) -> Iterator[Address]:
+    """Give an address at which an answer begins, and a bit more of it comes again and again."""
+    over = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        with client, suppress(OSError):  # nobody listens any more
+            client.sendall(head)
+            while not over.wait(0.005):
+                client.sendall(part)
+
+    with _listening(drip) as address:
+        try:
+            yield address
+        finally:
+            over.set()
 
 
 @contextmanager

@@ -122,6 +122,7 @@ def after_restart(contender: Contender) -> Recovery:
         threads = [threading.Thread(target=work, daemon=True) for _ in range(THREADS)]
         for thread in threads:
             thread.start()
+        # Long enough for all threads to be at work, and then to have noticed.
         time.sleep(0.5)
         server.stop()
         time.sleep(0.5)
@@ -131,6 +132,7 @@ def after_restart(contender: Contender) -> Recovery:
             if time.perf_counter() - up > _PATIENCE:
                 break
             time.sleep(0.005)
+        # Some errors come after the first success, and count too.
         time.sleep(1.0)
         stop.set()
         for thread in threads:

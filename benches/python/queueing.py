@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from millpond._stats import PoolStats
+from millpond._stats import COUNTERS, PoolStats
 from millpond._times import NO_TIMES
 
 __all__ = ["Arrivals", "SimulatedPool", "Simulation", "constant", "exponential", "lognormal"]
@@ -155,7 +155,8 @@ class SimulatedPool:
         """Return what an `AdaptiveSizer` looks at; the rest is nought."""
         now, waiting = self._simulation.now, len(self._queue)
         waits = replace(NO_TIMES, count=self._queued - waiting, sum=self._waited)
-        nought: dict[str, Any] = dict.fromkeys(_NOUGHT, 0)
+        counters: dict[str, Any] = dict.fromkeys(COUNTERS, 0)
+        counters |= {"acquired": self._acquired, "queued": self._queued}
         return PoolStats(
             name=self.name,
             min_size=self.min_size,
@@ -166,8 +167,6 @@ class SimulatedPool:
             opening=self._opening,
             waiting=waiting,
             longest_wait=now - self._queue[0] if self._queue else 0.0,
-            acquired=self._acquired,
-            queued=self._queued,
             failing=None,
             closed={},
             wait_time=waits,
@@ -176,7 +175,7 @@ class SimulatedPool:
             check_time=NO_TIMES,
             connections=(),
             time=now,
-            **nought,
+            **counters,
         )
 
     def _open(self) -> None:
@@ -205,15 +204,3 @@ class SimulatedPool:
             self._waited += wait
             self.on_wait(wait)
             self._simulation.at(self._simulation.now + self._use(self._dice), self._released)
-
-
-_NOUGHT = (
-    "gave_up",
-    "refused",
-    "turned_away",
-    "opened",
-    "open_failed",
-    "checks",
-    "checks_failed",
-    "leaks",
-)

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from millpond import _lifecycle
-from millpond._config import MAX_SECONDS, MAX_SIZE, check_between, check_integer
+from millpond._config import MAX_SECONDS, MAX_SIZE, check_between, check_integer, check_order
 from millpond._decision import (
     Peaks,
     Rules,
@@ -25,7 +25,7 @@ from millpond._decision import (
     view,
 )
 from millpond._threads import start
-from millpond.errors import PoolConfigError
+from millpond.errors import PoolClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,9 +120,9 @@ class AdaptiveSizer:
             cool_down=check_between("cool_down", cool_down, 0, MAX_SECONDS),
             window=check_between("window", window, 0, MAX_SECONDS),
         )
-        _in_order("min_size", min_size, "max_size", max_size)
-        _in_order("cool_down", cool_down, "window", window)
-        _in_order("pool.min_size", pool.min_size, "min_size", min_size)
+        check_order("min_size", min_size, "max_size", max_size)
+        check_order("cool_down", cool_down, "window", window)
+        check_order("pool.min_size", pool.min_size, "min_size", min_size)
         self._pool = pool
         self._clock = clock
         self._lock = threading.Lock()
@@ -134,6 +134,8 @@ class AdaptiveSizer:
         self._interval = 0.0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        # Not the same one: a step may take long. Reentrant, for handlers of signals.
+        self._control = threading.RLock()
         _lifecycle.inherit(self)
 
     @property
@@ -174,8 +176,8 @@ class AdaptiveSizer:
     def start(self, interval: float = 1.0) -> Self:
         """Do a step every so often, in a thread that does not keep the process from ending.
 
-        It ends with `stop`, when the pool is closed, and when nobody has the sizer any more. If it
-        runs already, only the interval changes.
+        It ends with `stop`, when the pool is closed, and when nobody has the sizer any more: keep
+        what is returned. If it runs already, only the interval changes.
 
         Args:
             interval: Seconds between two steps. 1.0 by default.
@@ -187,28 +189,44 @@ class AdaptiveSizer:
             PoolConfigError: The interval is not valid.
         """
         interval = check_between("interval", interval, 0, MAX_SECONDS)
-        self.stop()
-        self._interval = interval
-        self._stop = threading.Event()
-        self._thread = threading.Thread(
+        stop = threading.Event()
+        thread = threading.Thread(
             target=_run,
-            args=(weakref.ref(self), self._stop, interval),
+            args=(weakref.ref(self), stop, interval),
             name=f"millpond-{self._pool.name}-sizer",
             daemon=True,
         )
-        start(self._thread)
+        with self._control:
+            before = self._replace(thread, stop)
+            self._interval = interval
+            start(thread)
+        _join(before)
         return self
 
     def stop(self) -> None:
         """End the thread, if there is one. The pool keeps the size that it has."""
-        thread, self._thread = self._thread, None
+        with self._control:
+            before = self._replace(None, threading.Event())
+        _join(before)
+
+    def _replace(
+        self, thread: threading.Thread | None, stop: threading.Event
+    ) -> threading.Thread | None:
+        """Have another thread, or none, and tell the one before to end, which is returned."""
+        before, self._thread = self._thread, thread
         self._stop.set()
-        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
-            thread.join()
+        self._stop = stop
+        return before
+
+    @property
+    def _is_running(self) -> bool:
+        """Whether the thread is at work: it also ends by itself, when the pool is closed."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def __enter__(self) -> Self:
         """Start, unless that is done already."""
-        return self if self._thread is not None else self.start()
+        return self if self._is_running else self.start()
 
     def __exit__(self, *_: object) -> None:
         """Stop."""
@@ -217,7 +235,7 @@ class AdaptiveSizer:
     def __repr__(self) -> str:
         """Show the pool's name, and the limits."""
         rules = self._rules
-        state = "running" if self._thread is not None else "not running"
+        state = "running" if self._is_running else "not running"
         return (
             f"<{type(self).__name__} of {self._pool.name!r}, {state}: {rules.min_size} to "
             f"{rules.max_size}, target wait {rules.target_wait:g} s>"
@@ -261,12 +279,19 @@ class AdaptiveSizer:
 
     def _begin_in_child(self) -> None:
         """Begin anew after a fork, in which the thread does not exist."""
-        self._lock = threading.Lock()
+        # None of the parent's: whoever held one of them does not exist here.
+        self._lock, self._control = threading.Lock(), threading.RLock()
+        self._stop = threading.Event()
         self._samples.clear()
         self._changed = self._clock()
-        if self._thread is not None:
-            self._thread = None
+        was_started, self._thread = self._thread is not None, None
+        if was_started:
             self.start(self._interval)
+
+
+def _join(thread: threading.Thread | None) -> None:
+    if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+        thread.join()
 
 
 def _run(reference: weakref.ref[AdaptiveSizer], stop: threading.Event, interval: float) -> None:
@@ -276,6 +301,8 @@ def _run(reference: weakref.ref[AdaptiveSizer], stop: threading.Event, interval:
             return
         try:
             sizer.step()
+        except PoolClosed:
+            return
         except Exception:
             # The next step may find the pool in a better state.
             logger.exception(
@@ -284,9 +311,3 @@ def _run(reference: weakref.ref[AdaptiveSizer], stop: threading.Event, interval:
                 extra={"pool": sizer._pool.name, "event": "sizer_failed"},  # noqa: SLF001
             )
         del sizer  # or the thread would hold it during its sleep
-
-
-def _in_order(low_name: str, low: float, high_name: str, high: float) -> None:
-    if low > high:
-        msg = f"{low_name}={low!r}, {high_name}={high!r}: {low_name} must not be above {high_name}"
-        raise PoolConfigError(msg)

@@ -84,6 +84,16 @@ def check_between(
     return float(number)
 
 
+def check_order(low_name: str, low: float, high_name: str, high: float) -> None:
+    """Check that of two arguments the first is not above the second.
+
+    Raises:
+        PoolConfigError: It is.
+    """
+    if low > high:
+        _contradict(low_name, low, high_name, high)
+
+
 def check(name: str, value: object) -> Any:  # noqa: ANN401  whatever the argument is
     """Check one argument of `PoolConfig` by itself, and return it as it is to be used.
 
@@ -148,8 +158,7 @@ class PoolConfig:
         adapts = isinstance(self.connect_timeout, _Unset)
         for name in _CHECKS:
             object.__setattr__(self, name, check(name, getattr(self, name)))
-        if self.min_size > self.max_size:
-            _contradict("min_size", self.min_size, "max_size", self.max_size)
+        check_order("min_size", self.min_size, "max_size", self.max_size)
         if self.on_exhausted == "raise" and self.max_waiting:
             msg = f"on_exhausted='raise', max_waiting={self.max_waiting}: nobody waits then"
             raise PoolConfigError(msg)

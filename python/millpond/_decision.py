@@ -44,6 +44,7 @@ class Sample:
     """What one look at the pool showed. `missed` are those who gave up or were refused."""
 
     time: float
+    min_size: int
     max_size: int
     is_full: bool
     in_use: int
@@ -59,6 +60,7 @@ class Sample:
         """Take what is needed."""
         return cls(
             time=now,
+            min_size=stats.min_size,
             max_size=stats.max_size,
             is_full=stats.size + stats.opening >= stats.max_size,
             in_use=stats.in_use,
@@ -99,6 +101,7 @@ class View:
 
     Attributes:
         size: The pool's ``max_size``.
+        least: The pool's ``min_size``.
         wait: Mean wait of an acquire in the window, in seconds; ``None`` if there were too few.
         recent: The same of the last so many seconds as the cool-down has.
         is_full: Whether all connections that the pool may have were open.
@@ -110,6 +113,7 @@ class View:
     """
 
     size: int
+    least: int
     wait: float | None
     recent: float | None
     is_full: bool
@@ -129,6 +133,7 @@ def view(
     recent = list(samples)[max(0, before - 1) :]
     return View(
         size=last.max_size,
+        least=last.min_size,
         wait=_mean_wait(samples[0], last, rules.target_wait),
         recent=_mean_wait(recent[0], last, rules.target_wait),
         is_full=any(one.is_full for one in recent),
@@ -184,10 +189,12 @@ def _up(rules: Rules, seen: View, why: str) -> tuple[int, str]:
 
 
 def _down(rules: Rules, seen: View, why: str) -> tuple[int, str]:
-    after = max(rules.min_size, seen.size - max(1, seen.size // 5))
+    # Somebody may have raised the pool's own since the sizer was made.
+    after = max(rules.min_size, seen.least, seen.size - max(1, seen.size // 5))
     limit = rules.target_wait * CALM
     if after == seen.size:
-        return after, f"{why}; the sizer's limit is {rules.min_size}"
+        whose = "the sizer's limit" if seen.least < after else "the pool's min_size"
+        return after, f"{why}; {whose} is {after}"
     if seen.wait is not None and seen.wait > limit:
         return seen.size, f"{why}, but acquires wait {seen.wait:.3g} s, over {limit:.3g} s"
     if seen.peak > after:

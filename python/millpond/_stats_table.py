@@ -33,10 +33,15 @@ def seconds(duration: float | None) -> str:
         return "-"
     for limit, factor, unit in ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
         if 0 < duration < limit:
-            return f"{duration * factor:.3g} {unit}"
+            return f"{three_digits(duration * factor)} {unit}"
     if duration < 10_000:  # noqa: PLR2004  three hours
         return f"{duration:.4g} s"
     return f"{duration / 3600:.4g} h"
+
+
+def three_digits(number: float) -> str:
+    """Show a number with three digits, or with all before the point: ``1000``, not ``1e+03``."""
+    return f"{number:.3g}" if number < 999.5 else f"{number:.0f}"  # noqa: PLR2004  rounds to 1000
 
 
 def _now(stats: PoolStats) -> Iterator[str]:

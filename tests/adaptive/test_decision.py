@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -122,6 +123,18 @@ def test_it_does_not_leave_its_limits() -> None:
     assert (small.sizes, large.sizes) == ([2], [40])
     assert too_small.endswith("the sizer's limit is 2")
     assert too_large.endswith("the sizer's limit is 40")
+
+
+def test_it_does_not_go_below_what_the_pool_has_to_keep_open() -> None:
+    """Somebody has raised its `min_size` since the sizer was made."""
+    pool = StubPool(10)
+    sizer = sizer_of(pool)
+    pool.current = replace(pool.current, min_size=9)
+
+    reason = watch(sizer, pool, 200, in_use=0.0)
+
+    assert pool.sizes == [10, 9]
+    assert reason.endswith("the pool's min_size is 9")
 
 
 @pytest.mark.parametrize(("size", "limit"), [(1, 2), (100, 40)])

@@ -13,11 +13,25 @@ import millpond
 from helpers import eventually, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from millpond._adaptive import Resizable
 
 NAME = "millpond-adaptive-test"
 QUERY = "SELECT pg_sleep(0.01)"
 TARGET = 0.004
+
+
+def sizer_of(pool: Resizable, clock: Callable[[], float]) -> millpond.AdaptiveSizer:
+    return millpond.AdaptiveSizer(
+        pool,
+        min_size=2,
+        max_size=20,
+        target_wait=TARGET,
+        cool_down=5.0,
+        window=10.0,
+        clock=clock,
+    )
 
 
 @contextmanager
@@ -46,15 +60,7 @@ def test_the_size_follows_the_load_up_and_down(postgres_url: str) -> None:
         psycopg.connect(postgres_url, autocommit=True) as outside,
         millpond.Pool(postgres_url, max_size=2, application_name=NAME) as pool,
     ):
-        sizer = millpond.AdaptiveSizer(
-            pool,
-            min_size=2,
-            max_size=20,
-            target_wait=TARGET,
-            cool_down=5.0,
-            window=10.0,
-            clock=lambda: now[0],
-        )
+        sizer = sizer_of(pool, lambda: now[0])
 
         def steps(count: int) -> None:
             for _ in range(count):
@@ -94,15 +100,7 @@ def test_the_size_of_a_pool_for_asyncio_follows_the_load(postgres_url: str) -> N
         now = 0.0
         pool: millpond.AsyncPool[Any] = millpond.AsyncPool(postgres_url, max_size=2)
         async with pool, await psycopg.AsyncConnection.connect(postgres_url) as outside:
-            sizer = millpond.AdaptiveSizer(
-                pool,
-                min_size=2,
-                max_size=20,
-                target_wait=TARGET,
-                cool_down=5.0,
-                window=10.0,
-                clock=lambda: now,
-            )
+            sizer = sizer_of(pool, lambda: now)
 
             async def work() -> None:
                 while not over.is_set():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import millpond
-from helpers import eventually, lines_of
+from helpers import eventually, lines_of, together
 from millpond import AdaptiveSizer, PoolConfigError
 from stub_pool import TARGET, StubPool, sizer_of, watch
 
@@ -109,6 +109,20 @@ def test_starting_again_only_changes_the_interval() -> None:
     sizer.stop()
 
 
+@pytest.mark.freethreaded
+def test_of_many_who_start_it_at_the_same_time_one_thread_is_left(fast_switching: None) -> None:
+    del fast_switching
+    pool = Counting(10)
+    sizer = sizer_of(pool)
+
+    for _ in range(20):
+        together(8, lambda _: sizer.start(1000.0))
+        assert len(sizer_threads()) == 1
+
+    sizer.stop()
+    assert sizer_threads() == []
+
+
 def test_the_thread_does_not_keep_the_process_from_ending() -> None:
     (thread,) = lines_of("""
         import threading
@@ -128,7 +142,27 @@ def test_the_thread_ends_when_the_pool_is_closed() -> None:
     pool.closed = True
 
     eventually(lambda: sizer_threads() == [])
+    assert "not running" in repr(sizer)
     sizer.stop()
+
+
+def test_a_pool_that_is_closed_during_a_step_is_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Closing(StubPool):
+        def resize(self, *, max_size: int) -> None:
+            super().resize(max_size=max_size)
+            self.closed = True
+            message = "closed"
+            raise millpond.PoolClosed(message)
+
+    pool = Closing(1)  # less than the sizer's least
+
+    with sizer_of(pool).start(SOON):
+        eventually(lambda: sizer_threads() == [])
+
+    assert pool.sizes == [1, 2]
+    assert caplog.messages == []
 
 
 def test_the_thread_ends_when_nobody_has_the_sizer() -> None:
@@ -204,6 +238,29 @@ def test_it_goes_on_in_the_child_of_a_fork() -> None:
     """)
 
     assert lines == ["looked", "done"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
+def test_a_fork_in_any_moment_of_the_thread_does_not_hang_the_child() -> None:
+    """The thread holds the lock of its event for a moment before each sleep and after it."""
+    lines = lines_of("""
+        import os, signal
+        from stub_pool import StubPool, sizer_of
+
+        sizer = sizer_of(StubPool()).start(1000.0)
+        with sizer._stop._cond:
+            pid = os.fork()
+            if not pid:
+                signal.alarm(10)
+                sizer.stop()
+                print("stopped", flush=True)
+                os._exit(0)
+            os.waitpid(pid, 0)
+        sizer.stop()
+        print("done")
+    """)
+
+    assert lines == ["stopped", "done"]
 
 
 @pytest.mark.parametrize(

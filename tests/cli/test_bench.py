@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from millpond.cli._app import app
 from millpond.cli._database import Database, database_from_url, redact
 from millpond.cli.bench import _compare, _crew
-from millpond.cli.bench._compare import Outcome, compare
+from millpond.cli.bench._compare import Outcome, compare, compare_all
 from millpond.cli.bench._peers import Handle, Peer
+from millpond.cli.bench._words import troubles
 from millpond.cli.bench._workload import Measurement, Workload
 
 TINY = ("--seconds", "0.2", "--threads", "4", "--size", "2", "--hold", "0")
@@ -90,6 +91,14 @@ def test_without_a_database_every_pool_works_on_a_temporary_file(run: Run) -> No
             assert pool["checkouts"] > 0, pool
             assert pool["errors"] == pool["hung_threads"] == 0, pool
             assert pool["wait"]["p50"] <= pool["wait"]["p99"] <= pool["wait"]["max"]
+
+
+def test_every_pool_works_in_memory_too(run: Run) -> None:
+    code, printed = run(*TINY, "--json", "--db", "sqlite://")
+
+    (only,) = json.loads(printed)["runs"]
+    assert code == 0
+    assert {pool["status"] for pool in only["pools"]} <= {"measured", "not installed", "left out"}
 
 
 def test_the_command_prints_json_and_nothing_else() -> None:
@@ -257,6 +266,56 @@ def test_a_pool_that_hangs_while_it_connects_is_left_behind(
     assert outcome.error == "can't open its connections: TimeoutError: no answer within 0.1 s"
 
 
+def test_who_holds_for_longer_than_there_is_time_has_not_hung(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_crew, "GRACE", 0.05)
+    nowhere = Database(object, "stub", "nowhere")
+    workload = Workload(threads=2, size=2, hold=0.3, seconds=0.1, query=None)
+
+    (outcome,) = compare(nowhere, workload, [stand_in(object)]).outcomes
+
+    assert outcome.measurement is not None
+    assert outcome.measurement.hung == 0
+    # None of them had ended: two would be twenty per second, of seven that there can be.
+    assert outcome.measurement.checkouts == 0
+
+
+def test_a_pool_that_can_not_open_all_its_connections_is_closed() -> None:
+    told: list[str] = []
+    opened = iter([object()])
+
+    def open_peer(_database: Database, _size: int, _timeout: float) -> Handle:
+        return Handle(
+            None,
+            lambda: next(opened, None) or _raise("too many connections")(),
+            lambda _conn: told.append("released"),
+            nullcontext,
+            lambda: told.append("closed"),
+        )
+
+    nowhere, workload = Database(object, "stub", "nowhere"), Workload(size=2, seconds=0.1)
+    (outcome,) = compare(nowhere, workload, [Peer("x", "X", "pytest", open_peer)]).outcomes
+
+    assert outcome.status == "failed"
+    assert outcome.error == "can't open its connections: OSError: too many connections"
+    assert told == ["released", "closed"]
+
+
+def test_a_round_that_came_to_nothing_is_told() -> None:
+    rounds = iter([_nothing, _raise("down"), _nothing])
+
+    def open_() -> None:
+        next(rounds)()
+
+    nowhere = Database(object, "stub", "nowhere")
+    (run,) = compare_all(nowhere, [SHORT], [stand_in(object, open_)], rounds=3)
+
+    assert run.outcomes[0].status == "measured"
+    assert not run.outcomes[0].is_clean
+    assert troubles([run]) == ["Stand-in: can't open its connections: OSError: down"]
+
+
 def test_a_broken_pool_does_not_stop_the_others() -> None:
     broken, sound = stand_in(_raise("broken")), stand_in(object)
 
@@ -314,6 +373,10 @@ def test_on_postgresql_every_pool_is_measured(run: Run, postgres_url: str) -> No
     assert code == 0
     assert {pool["status"] for pool in pools} <= {"measured", "not installed"}
     assert all(pool["errors"] == 0 for pool in pools if pool["status"] == "measured")
+
+
+def _nothing() -> None:
+    pass
 
 
 def _raise(said: str) -> Callable[..., Any]:

@@ -141,6 +141,13 @@ def test_without_aiosqlite_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     assert "pip install 'millpond[aiosqlite]'" in printed
 
 
+def test_in_memory_each_connection_would_have_a_database_of_its_own() -> None:
+    code, printed = bench(*TINY, "--db", "sqlite://")
+
+    assert code == 2
+    assert "allowed with --async: a file" in printed
+
+
 def test_a_peer_without_what_it_needs_is_not_installed() -> None:
     peer = Peer("x", "X", "pytest", nothing, needs=("no-such-distribution",))
 
@@ -186,8 +193,42 @@ def test_a_pool_that_hangs_is_cancelled() -> None:
     assert (outcome.measurement.wait(0) or 0) >= SHORT.seconds
 
 
+def test_who_holds_for_longer_than_there_is_time_has_not_hung() -> None:
+    held = Workload(threads=2, size=2, hold=0.3, seconds=0.1, query=None, tasks=True)
+
+    outcome = outcome_of(stand_in(after_the_warm_up(nothing)), held)
+
+    assert outcome.measurement is not None
+    assert outcome.measurement.hung == outcome.measurement.checkouts == 0
+
+
+def test_a_pool_that_can_not_open_all_its_connections_is_closed() -> None:
+    told: list[str] = []
+
+    async def fail() -> Any:
+        message = "too many connections"
+        raise OSError(message)
+
+    async def release(_conn: object) -> None:
+        told.append("released")
+
+    async def close() -> None:
+        told.append("closed")
+
+    async def open_peer(_database: Database, _size: int, _timeout: float) -> AsyncHandle:
+        return AsyncHandle(None, after_the_warm_up(fail), release, nullcontext, close, nothing)
+
+    outcome = outcome_of(
+        Peer("x", "X", "pytest", open_peer), Workload(size=2, seconds=0.1, tasks=True)
+    )
+
+    assert outcome.error == "can't open its connections: OSError: too many connections"
+    assert told == ["released", "closed"]
+
+
 def test_who_is_served_after_the_end_is_not_counted() -> None:
     async def late() -> Any:
+        # Real time, as that of the workload is.
         await asyncio.sleep(SHORT.seconds * 1.5)
         return object()
 

@@ -210,6 +210,17 @@ def test_a_pool_that_nobody_used_has_no_load(run: Run, make_pool: MakePool) -> N
     assert "stats=<idle>: must be of a pool that was in use" in printed
 
 
+def test_a_load_of_another_form_is_named(run: Run, make_pool: MakePool) -> None:
+    told = document(make_pool(name="odd"))
+    told["pools"][0]["stats"]["window"] |= {"acquired": "1", "timed_out": "x"}
+
+    with serve(lambda: told) as process:
+        code, printed = run("--pool-json", process.url)
+
+    assert code == 2
+    assert "stats: must be a PoolStats or its to_dict()" in printed
+
+
 def test_what_is_no_pool_json_is_no_answer(run: Run) -> None:
     with serve(lambda: {"hello": "world"}) as process:
         code, printed = run("--pool-json", process.url)
@@ -277,6 +288,9 @@ def test_a_url_with_a_password_is_shown_without_it(run: Run, postgres_url: str) 
         (("--percentile", "100"), "100 is not allowed; allowed: a number from 1 to 99.999"),
         (("--memory", "much"), "much is not allowed; allowed: bytes, or a number with K, M, G"),
         (("--memory", "-1G"), "-1G is not allowed"),
+        (("--memory", "1e30"), "1e30 is not allowed; allowed: bytes, or a number with K, M, G"),
+        (("--target-ms", "50"), "'--target-ms': it says nothing without --query-ms"),
+        (("--pool", "web"), "'--pool': it says nothing without --pool-json"),
         (("--db", "oracle://scott@host/x"), "must be the URL of a PostgreSQL, MySQL, MariaDB or"),
         (("--db", "sqlite:///no/such/file.db"), "there is no file"),
         (("--pool-json", "ftp://host/pool.json"), "allowed: http://host:port/pool.json"),
@@ -330,6 +344,18 @@ def test_behind_a_pooler_that_shares_sessions_its_clients_count() -> None:
     behind = room_of(max_connections=100, bouncer=shared)
     assert behind == _facts.Room(1000, 0, "clients of PgBouncer 1.22")
     assert room_of(max_connections=100, bouncer=bound) == _facts.Room(100, 0, "max_connections")
+
+
+def test_a_machine_without_memory_left_has_the_other_sizes(
+    run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "available_memory", lambda: 0)
+
+    told = answer(run, "--db", postgres_url)
+
+    assert told["sizes"]["memory"]["size"] is None
+    assert "none is left here" in told["sizes"]["memory"]["reason"]
+    assert told["recommendation"]["size"] > 0
 
 
 def test_a_server_elsewhere_has_memory_only_if_we_are_told(

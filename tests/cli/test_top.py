@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from email.message import Message
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 
 import pytest
 from rich.console import Console
@@ -21,8 +23,9 @@ from millpond.cli.top._detail import age
 from millpond.cli.top._feed import Feed
 from millpond.cli.top._frame import frame
 from millpond.cli.top._view import View
-from millpond.doctor.ask import Endpoint, endpoint
+from millpond.doctor.ask import Endpoint, endpoint, reason
 from pool_json import CRITICAL, PoolJson, document, serve
+from servers import answer_without_end
 from terminals import terminal
 
 if TYPE_CHECKING:
@@ -120,6 +123,8 @@ def test_a_server_that_does_not_answer_is_a_line_and_the_others_are_shown(
         (200, b"[]", "it has no list of pools"),
         (200, b'{"pools": [{}]}', "a pool has no number 'max_size'"),
         (200, b'{"pools": [7]}', "a pool has no number 'max_size'"),
+        (200, b'{"pools": [{"stats": {"max_size": 1e999}}]}', "a pool has no number 'max_size'"),
+        (200, b'{"pools": [{"stats": {"max_size": 1%s}}]}' % (b"0" * 400), "no number 'max_size'"),
     ],
 )
 def test_an_answer_that_is_none_is_told_on_one_line(
@@ -170,11 +175,65 @@ def test_a_url_that_can_not_be_one_is_refused_without_its_password(url: str) -> 
     assert "geheim" not in printed
 
 
+def test_a_name_and_a_password_are_for_nobody_else(server: PoolJson) -> None:
+    with serve(dict) as other:
+        other.answer = lambda: (302, b"")
+        other.headers["Location"] = server.url
+        to_another = take(endpoint(f"http://ops:geheim@{other.where}"), timeout=5.0)
+
+        other.headers["Location"] = f"{other.url}/"
+        take(endpoint(f"http://ops:geheim@{other.where}"), timeout=5.0)
+
+    assert to_another.pools[0].name == "orders"
+    assert "Authorization" not in server.asked[0]
+    assert [each["path"] for each in other.asked[1:3]] == ["/pool.json", "/pool.json/"]
+    assert all("Authorization" in each for each in other.asked)
+
+
+def test_an_answer_that_never_ends_is_given_up() -> None:
+    """Such as a stream of events, at a URL that was mistaken for the other."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    with answer_without_end(head, b": alive\n") as (host, port):
+        reading = take(endpoint(f"{host}:{port}"), timeout=0.05)
+
+    assert reading.error == "the answer has no end after 0.25 s"
+
+
 def test_what_a_server_says_can_not_move_the_cursor() -> None:
     pool = view_of("or\x1b[2Jders\n", last_error="\x1b]0;x\x07")
+    error = HTTPError(HERE.url, 500, "\x1b[2J", Message(), None)
 
     assert pool.name == "or?[2Jders?"
     assert "\x1b" not in str(pool.stats)
+    assert reason(error) == "HTTP 500 ?[2J"
+
+
+@pytest.mark.parametrize("name", ["orders[eu]", "[/b]", "a:key:b"])
+def test_a_name_is_no_markup(make_pool: MakePool, name: str) -> None:
+    with serve(lambda: document(make_pool(name=name))) as served:
+        code, printed = top(served.url)
+
+    assert code == 0
+    assert any(line.startswith(name) for line in printed.splitlines())
+
+
+def test_numbers_that_are_none_are_left_out() -> None:
+    """`json` reads them, from other languages' JSON too: 1e999, Infinity and NaN."""
+    infinite, huge = float("inf"), 10**400
+    held = [{"slot": 0, "state": "in use", "held": infinite, "age": huge, "uses": huge}]
+    pool = view_of(acquired=huge, window={"acquired": infinite}, connections=held)
+
+    assert (pool.wait_mean, pool.stats["acquired"]) == (None, None)
+    assert "in use" in drawn([pool], View(selected=pool.key, detail=True), height=24)
+
+
+@pytest.mark.parametrize("alerts", [7, None, {"severity": "error"}, ["all is well"]])
+def test_alerts_of_another_form_are_none(alerts: object) -> None:
+    told = {"stats": view_of().stats, "health": {"alerts": alerts}}
+
+    (pool,) = read_document({"pools": [told]}, HERE.url, HERE.where, {})
+
+    assert pool.alerts == ()
 
 
 def test_the_rate_is_that_since_the_reading_before() -> None:
@@ -244,6 +303,16 @@ def test_no_line_is_wider_than_the_window(width: int) -> None:
     assert "12.3M" in lines[2] or width == 40
 
 
+@pytest.mark.parametrize(
+    ("rate", "shown"),
+    [(0.0, "0"), (1.25, "1.2"), (9999.4, "9999"), (12_345.0, "12.3k"), (5.25e6, "5250k")],
+)
+def test_a_rate_is_short(rate: float, shown: str) -> None:
+    (text,) = [each.text for each in COLUMNS if each.title == "acq/s"]
+
+    assert text(view_of(window={"acquire_rate": rate}), 80) == shown
+
+
 def test_what_is_new_in_a_wide_window_is_not_in_a_narrow_one() -> None:
     titles = {
         width: [COLUMNS[place].title for place in columns_in(width, 1)] for width in (80, 120)
@@ -266,6 +335,7 @@ def test_a_bar_is_as_long_as_its_share(share: float, expected: str) -> None:
         (None, "-"),
         (0.02, "20 ms"),
         (4.21, "4.21 s"),
+        (0.9997, "1000 ms"),
         (192, "3m 12s"),
         (7260, "2h 1m"),
         (1e5, "1d 3h"),
@@ -443,6 +513,7 @@ def test_in_a_terminal_keys_sort_choose_open_pause_and_quit(
         screen.shows("paused", "1+0/2")
 
         second_connection = orders.acquire()
+        # Real time: that of five answers, in another process.
         assert remains(lambda: "1+0/2" in screen.screen(), 0.5)
         screen.keys("p")
         screen.shows("2+0/2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from browsers import ask_page
 from millpond.cli._app import app
 from millpond.cli._database import Database
-from millpond.cli.bench import _html
+from millpond.cli.bench import _html, _plots
 from millpond.cli.bench._baseline import ROUNDS, compare_with, load
 from millpond.cli.bench._compare import Outcome, Run, compare_all
 from millpond.cli.bench._html import write_html
@@ -22,11 +23,11 @@ from millpond.cli.bench._peers import MILLPOND, Handle, Peer
 from millpond.cli.bench._recommend import recommend
 from millpond.cli.bench._report import Report, Sweep
 from millpond.cli.bench._vary import POOL_PARAMETERS, variation
+from millpond.cli.bench._words import verdict_on
 from millpond.cli.bench._workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 TINY = ("--seconds", "0.25", "--threads", "4", "--size", "2", "--hold", "0", "--peers", "none")
 NOWHERE = Database(object, "stub", "nowhere")
@@ -144,6 +145,8 @@ def test_peers_are_varied_only_with_what_they_have() -> None:
         ("min_size=1,5", "min_size must not be above max_size"),
         ("validation_interval=-1", "validation_interval=-1"),
         ("validation_interval=soon", "validation_interval='soon'"),
+        ("hold_ms=1,1.0", "up to 20 values, each once"),
+        ("max_uses=none,None", "up to 20 values, each once"),
     ],
 )
 def test_what_can_not_be_varied_is_refused_with_what_can(text: str, allowed: str) -> None:
@@ -152,6 +155,25 @@ def test_what_can_not_be_varied_is_refused_with_what_can(text: str, allowed: str
     assert code == 2
     assert text in printed
     assert allowed in printed
+
+
+def test_to_hold_for_longer_than_a_round_is_refused(tmp_path: Path) -> None:
+    code, printed = bench(*TINY, "--vary", "hold_ms=1,100")
+    base_code, base_printed = bench(
+        "--seconds", "2", "--hold", "0.5", "--save", str(tmp_path / "base")
+    )
+
+    assert (code, base_code) == (2, 2)
+    assert "holding for 0.1 s is longer than --seconds in each of 5 rounds" in printed
+    assert "allowed: 0 to 0.05 s" in printed
+    assert "allowed: 0 to 0.4 s" in base_printed
+
+
+def test_a_value_is_no_markup() -> None:
+    _, printed = bench(*TINY, "--vary", "validate=SELECT '[/b]',SELECT '[red]'")
+
+    assert "SELECT '[/b]'" in printed
+    assert "SELECT '[red]'" in printed
 
 
 def test_only_peers_that_have_the_parameter_can_be_asked_for() -> None:
@@ -175,13 +197,15 @@ def test_every_plain_keyword_of_the_pool_can_be_varied() -> None:
         ("policy=fair", ("fair",)),
         # Not the same none.
         ("reset=none,rollback", ("none", "rollback")),
+        # Not the same one: a second of silence.
+        ("keepalive=true,1", (True, 1)),
     ],
 )
 def test_values_are_read_as_what_they_look_like(text: str, values: tuple[object, ...]) -> None:
     assert variation(text, Workload()).values == values
 
 
-def test_in_rounds_all_take_turns() -> None:
+def test_in_rounds_all_take_turns_and_each_is_the_first_once() -> None:
     order: list[str] = []
 
     def peer(key: str) -> Peer:
@@ -196,8 +220,9 @@ def test_in_rounds_all_take_turns() -> None:
     ]
     runs = compare_all(NOWHERE, workloads, [peer("a"), peer("b")], rounds=2)
 
-    assert order == ["a1", "b1", "a2", "b2"] * 2
+    assert order == ["a1", "b1", "a2", "b2", "b1", "a1", "b2", "a2"]
     for run in runs:
+        assert [outcome.peer.key for outcome in run.outcomes] == ["a", "b"]
         for outcome in run.outcomes:
             assert outcome.measurement is not None
             first, second = outcome.measurement.rounds
@@ -330,17 +355,49 @@ def test_a_run_is_like_itself() -> None:
     assert {change.ratio for change in comparison.changes} == {1.0}
 
 
-def test_a_baseline_of_other_options_is_refused_with_its_own(tmp_path: Path) -> None:
+def test_a_baseline_of_other_options_is_refused_with_its_own_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "base.json"
     bench(*TINY, "--save", str(file))
 
-    code, printed = bench(*TINY, "--threads", "3", "--baseline", str(file))
+    code, printed = bench(*TINY, "--seconds", "3600", "--baseline", str(file))
 
     assert code == 2
     assert '"threads": 4' in printed
+    assert '"seconds": 0.25' in printed
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2, "runs": []}'])
+def test_without_a_pool_in_common_nothing_is_said_to_be_no_worse() -> None:
+    then = report_of([100.0] * 5, [0.0] * 5).as_dict()
+    for run in then["runs"]:
+        run["pools"] = []
+
+    comparison = compare_with(then, report_of([1.0] * 5, [0.0] * 5))
+
+    assert comparison.changes == ()
+    assert verdict_on(comparison).startswith("There is nothing to compare")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"format": 2, "runs": []}',
+        '{"format": 1, "runs": 7}',
+        '{"format": 1, "runs": [{}]}',
+        '{"format": 1, "runs": [], "machine": []}',
+        '{"format": 1, "runs": [{"workload": {}, "pools": [{}]}]}',
+        '{"format": 1, "runs": [{"workload": {}, "pools": [{"key": "a", "rounds": [1]}]}]}',
+        (
+            '{"format": 1, "runs": [{"workload": {}, "pools": '
+            '[{"key": "a", "rounds": {"p50": ["a"]}}]}]}'
+        ),
+    ],
+)
 def test_a_file_that_is_no_baseline_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "base.json"
     file.write_text(content)
@@ -359,6 +416,38 @@ def test_a_file_that_can_not_be_written_is_refused_before_anything_is_measured(
 
     assert code == 2
     assert "allowed: a file in a folder that is there" in printed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize("option", ["--save", "--html"])
+def test_a_file_that_can_not_be_written_after_all_is_a_failure_without_a_traceback(
+    option: str,
+) -> None:
+    code, printed = bench(*TINY, option, "/dev/full")
+
+    assert code == 1
+    assert "Error: can't write '/dev/full': No space left on device" in printed
+    assert "How to read it" in printed, "what was measured is not lost"
+
+
+def test_a_file_that_we_may_not_write_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+
+    code, printed = bench("--seconds", "3600", "--save", str(tmp_path / "base.json"))
+
+    assert code == 2
+    assert "can't write" in printed
+
+
+def test_a_baseline_is_not_replaced_by_a_report(tmp_path: Path) -> None:
+    file = str(tmp_path / "file")
+
+    code, printed = bench("--seconds", "3600", "--save", file, "--html", file)
+
+    assert code == 2
+    assert "allowed: another file" in printed
 
 
 def test_without_the_extra_the_report_says_what_to_install(
@@ -413,6 +502,15 @@ def test_the_report_is_one_page_that_a_browser_shows_as_it_was_meant(tmp_path: P
     assert seen["wide"] == 0
     assert "Recommended: max_size=" in seen["text"]
     assert sys.version.split()[0] in seen["text"]
+
+
+def test_dollars_are_no_formula_and_without_a_connection_there_is_still_a_plot() -> None:
+    nothing = Measurement(1.0, [0, 0], array("q"), errors=9)
+    sweep = sweep_of("validate", {r"SELECT $\nonsense{$": 1.0, "SELECT 2": 2.0})
+    runs = [Run(Workload(), (Outcome(MILLPOND, merge([nothing] * 2)),))] * 2
+
+    assert r"SELECT $\nonsense{$" in "".join(_plots.lines(sweep))
+    assert len(_plots.lines(Sweep("max_size", (1, 2), tuple(runs)))) == 2
 
 
 def test_in_a_narrow_window_the_report_does_not_scroll_sideways(tmp_path: Path) -> None:

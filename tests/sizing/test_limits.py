@@ -94,10 +94,12 @@ def test_a_size_for_all_is_divided_among_the_workers() -> None:
         (lambda: sizing.by_cpu(2, query_time=0.1), "query_time=0.1, target=None: must be given"),
         (lambda: sizing.by_cpu(2, query_time=0, target=1), "query_time=0: must be a number above"),
         (lambda: sizing.by_cpu(2, kind="async", active_queries=-1), "active_queries=-1: must be"),
+        (lambda: sizing.by_cpu(2, active_queries=-1), "active_queries=-1: must be an int from 0"),
         (lambda: sizing.by_memory(0, 1), "available=0: must be"),
         (lambda: sizing.by_memory(1, -1), "per_connection=-1: must be"),
         (lambda: sizing.postgres_memory(0, 1), "work_mem=0: must be"),
         (lambda: sizing.mysql_memory({}), "buffers={}: must be a mapping"),
+        (lambda: sizing.mysql_memory([9]), "buffers=[9]: must be a mapping"),  # type: ignore[arg-type]
         (lambda: sizing.mysql_memory({"thread_stack": -1}), "thread_stack=-1: must be"),
         (lambda: sizing.for_fleet(0, 1, 1), "workers=0: must be an int from 1"),
         (lambda: sizing.for_fleet(1, 0, 1), "max_size=0: must be an int from 1"),

@@ -79,6 +79,7 @@ def test_a_target_that_a_single_connection_meets_gives_one() -> None:
         (("many", USE, TARGET), "arrival_rate='many': must be a number"),
         ((RATE, True, TARGET), "use_time=True: must be a number"),
         ((1e6, 1.0, TARGET), "need 1e\\+06 connections on average; must be below 100000"),
+        ((99_999.9, 1.0, 1e-6), "need 10[0-9]+ connections; must be no more than 100000"),
     ],
 )
 def test_bad_input_is_named(arguments: tuple[Any, Any, Any], said: str) -> None:
@@ -144,8 +145,30 @@ def test_a_pool_that_nobody_uses_has_no_size(make_pool: MakePool) -> None:
         sizing.by_load_of(stats, TARGET)
 
 
-@pytest.mark.parametrize("stats", [{}, {"window": None}, {"window": {"acquired": "many"}}])
-def test_what_is_not_of_a_pool_is_named(stats: dict[str, Any]) -> None:
+def told(window: dict[str, Any], use_time: dict[str, Any]) -> dict[str, Any]:
+    """Return what a process could say of its pool."""
+    whole = {"acquired": 10, "timed_out": 0, "seconds": 60.0, "use_time": use_time}
+    return {"window": {**whole, **window}, "use_time": {"count": 0}}
+
+
+USED = {"count": 30, "mean": 0.1, "buckets": []}
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        {},
+        None,
+        {"window": None},
+        {"window": {"acquired": "many"}},
+        told({"acquired": "1", "timed_out": "x"}, USED),
+        told({"acquired": None}, USED),
+        told({"acquired": float("inf")}, USED),
+        told({}, USED | {"buckets": [(0.0, 30)]}),
+        told({}, USED | {"buckets": 7}),
+    ],
+)
+def test_what_is_not_of_a_pool_is_named(stats: Any) -> None:
     with pytest.raises(PoolConfigError, match=r"stats: must be a PoolStats or its to_dict\(\)"):
         sizing.by_load_of(stats, TARGET)
 

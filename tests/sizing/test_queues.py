@@ -82,6 +82,15 @@ def test_a_quantile_that_does_not_wait_waits_nothing() -> None:
     assert queues.wait_quantile(10, 2.0, USE, 0.95) == 0.0
 
 
+@pytest.mark.parametrize(("servers", "load"), [(300, 0.1), (1, 0.0)])
+def test_nobody_waits_where_the_share_that_does_is_too_small_for_a_float(
+    servers: int, load: float
+) -> None:
+    assert queues.erlang_c(servers, load) == 0.0
+    assert queues.wait_quantile(servers, load, USE, 0.95) == 0.0
+    assert queues.mean_wait(servers, load, USE) == 0.0
+
+
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.6), (3, 2.0), (10, 8.0)])
 def test_the_waits_are_those_of_a_simulation(servers: int, load: float) -> None:
     waits = simulated_waits(servers, load, exponential(USE))

@@ -8,7 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,9 @@ def database_from_url(url: str) -> Database:
 def _sqlite_from(url: str, rest: str) -> Database:
     path = rest.removeprefix("/")
     if path in {"", ":memory:"}:
-        return _sqlite(url, ":memory:", "SQLite (in memory)")
+        # No URL: a pool refuses one that would give each connection a database of its own, which is
+        # no matter here.
+        return replace(_sqlite(url, ":memory:", "SQLite (in memory)"), url=None)
     # sqlite3 would make an empty file of a typing error.
     if not Path(path).is_file():
         message = (

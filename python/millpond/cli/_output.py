@@ -2,16 +2,21 @@
 
 import json
 import textwrap
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["fail", "print_json", "print_wrapped", "width_of"]
+__all__ = ["fail", "new_console", "print_json", "print_wrapped", "width_of"]
 
 _WIDEST = 100
 """Columns: longer lines are hard to read."""
+
+
+def new_console(**options: Any) -> Console:  # noqa: ANN401 - rich's own
+    """Return a console that takes no text for markup: a pool may be called ``orders[eu]``."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 def print_json(value: object) -> None:

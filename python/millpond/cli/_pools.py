@@ -14,6 +14,9 @@ __all__ = ["Alert", "DocumentError", "Key", "PoolView", "quantile", "read_docume
 
 _COUNTS = ("max_size", "size", "in_use", "idle", "waiting")
 
+_HUGE = 2.0**63
+"""Nothing that a pool counts or measures is as large; JSON can say more, and Infinity and NaN."""
+
 
 class DocumentError(ValueError):
     """It is no ``/pool.json`` of millpond."""
@@ -165,7 +168,7 @@ def _view(
                 str(alert.get("severity", "warning")),
                 str(alert.get("message", "")).removeprefix(f"pool {key.name!r}: "),
             )
-            for alert in health.get("alerts") or ()
+            for alert in _list(health, "alerts")
             if isinstance(alert, Mapping)
         ),
         stats=stats,
@@ -211,6 +214,11 @@ def _section(content: object, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _list(content: Mapping[str, Any], name: str) -> list[Any]:
+    found = content.get(name)
+    return found if isinstance(found, list) else []
+
+
 def _number(content: Mapping[str, Any], name: str) -> float | None:
     found = content.get(name)
     return float(found) if isinstance(found, int | float) else None
@@ -222,9 +230,11 @@ def _count(content: Mapping[str, Any], name: str) -> int | None:
 
 
 def _clean(content: object) -> Any:  # noqa: ANN401 - JSON
-    """Take out of all texts what would move a terminal's cursor."""
+    """Take out of all texts what would move a terminal's cursor, and numbers that are none."""
     if isinstance(content, str):
         return printable(content)
+    if isinstance(content, int | float):
+        return content if -_HUGE < content < _HUGE else None
     if isinstance(content, list):
         return [_clean(each) for each in content]
     if isinstance(content, dict):

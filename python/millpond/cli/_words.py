@@ -1,5 +1,7 @@
 """How durations are written."""
 
+from millpond._stats_table import three_digits
+
 __all__ = ["duration"]
 
 
@@ -9,5 +11,5 @@ def duration(seconds: float | None) -> str:
         return "-"
     for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= unit:
-            return f"{seconds / unit:.3g} {name}"
+            return f"{three_digits(seconds / unit)} {name}"
     return f"{seconds * 1e9:.0f} ns"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from millpond._config import MAX_SECONDS, MAX_SIZE, check_between, check_integer
 from millpond._stats_table import seconds
 from millpond.errors import PoolConfigError
 from millpond.sizing._result import Sizing, memory
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_CORES: Final = 10_000
 MAX_BYTES: Final = 2**60
@@ -56,6 +54,8 @@ def by_cpu(
         PoolConfigError: An argument is not valid.
     """
     cores = check_integer("cores", cores, 1, MAX_CORES)
+    if active_queries is not None:
+        check_integer("active_queries", active_queries, 0)
     if kind is not None and kind not in _KINDS:
         msg = f"kind={kind!r}: must be 'blocking', 'async' or None"
         raise PoolConfigError(msg)
@@ -89,11 +89,10 @@ def _by_active_queries(
     if active_queries is None:
         reason = f"{cores} cores * {_ASYNC}, for async; active queries not known"
         return Sizing(most, reason, inputs)
-    active = check_integer("active_queries", active_queries, 0)
-    wanted = max(1, math.ceil(active * _PER_ACTIVE_QUERY))
+    wanted = max(1, math.ceil(active_queries * _PER_ACTIVE_QUERY))
     reason = (
-        f"the smaller of {cores} cores * {_ASYNC} = {most} and {_PER_ACTIVE_QUERY} * {active} "
-        f"active queries = {wanted}, for async"
+        f"the smaller of {cores} cores * {_ASYNC} = {most} and "
+        f"{_PER_ACTIVE_QUERY} * {active_queries} active queries = {wanted}, for async"
     )
     return Sizing(min(most, wanted), reason, inputs)
 
@@ -149,8 +148,8 @@ def mysql_memory(buffers: Mapping[str, float]) -> int:
     Raises:
         PoolConfigError: There are none, or one is not valid.
     """
-    if not buffers:
-        msg = "buffers={}: must be a mapping with one setting at least"
+    if not isinstance(buffers, Mapping) or not buffers:
+        msg = f"buffers={buffers!r}: must be a mapping with one setting at least"
         raise PoolConfigError(msg)
     return int(
         sum(check_between(name, size, 0, MAX_BYTES, zero=True) for name, size in buffers.items())

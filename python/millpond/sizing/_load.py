@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from millpond._config import MAX_COUNT, MAX_SECONDS, MAX_SIZE, check_between
 from millpond._stats_table import seconds
@@ -65,12 +65,10 @@ def by_load(
     load = arrival_rate * use_time
     factor = variability(cv_use, cv_arrivals)
     if load >= MAX_SIZE:
-        msg = (
-            f"arrival_rate={arrival_rate!r}, use_time={use_time!r}: need {load:g} connections on "
-            f"average; must be below {MAX_SIZE}"
-        )
-        raise PoolConfigError(msg)
+        _refuse(arrival_rate, use_time, f"{load:g} connections on average; must be below")
     size, wait = smallest(load, use_time, target_wait, probability=probability, factor=factor)
+    if size > MAX_SIZE:
+        _refuse(arrival_rate, use_time, f"{size} connections; must be no more than")
     of_whom = "mean" if probability is None else f"p{probability * 100:g}"
     reason = (
         f"{arrival_rate:.4g}/s * {seconds(use_time)} = {load:.3g} in use on average; with {size} "
@@ -86,6 +84,11 @@ def by_load(
         "cv_arrivals": cv_arrivals,
     }
     return Sizing(size, reason, inputs)
+
+
+def _refuse(arrival_rate: float, use_time: float, need: str) -> NoReturn:
+    msg = f"arrival_rate={arrival_rate!r}, use_time={use_time!r}: need {need} {MAX_SIZE}"
+    raise PoolConfigError(msg)
 
 
 def by_load_of(
@@ -113,15 +116,16 @@ def by_load_of(
     Raises:
         PoolConfigError: An argument is not valid, or the pool has not measured anything yet.
     """
-    measured: Mapping[str, Any] = stats if isinstance(stats, Mapping) else stats.to_dict()
     unknown: Mapping[str, Any] = {"count": 0}
     try:
+        measured: Mapping[str, Any] = stats if isinstance(stats, Mapping) else stats.to_dict()
         window = measured["window"]
-        arrivals, lasted = window["acquired"] + window["timed_out"], float(window["seconds"])
+        arrivals = int(window["acquired"]) + int(window["timed_out"])
+        lasted = float(window["seconds"])
         both = (window["use_time"], measured["use_time"])
         times = next((one for one in both if one["count"] and one["mean"]), unknown)
         variation = _variation(times["buckets"]) if times["count"] else 1.0
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         msg = f"stats: must be a PoolStats or its to_dict(); {type(error).__name__}: {error}"
         raise PoolConfigError(msg) from None
     if not times["count"] or not arrivals or not lasted:

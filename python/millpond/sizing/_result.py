@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from millpond._stats_table import three_digits
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KIB: Final = 1024
-_WHOLE: Final = 100
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -38,6 +39,4 @@ def memory(count: float) -> str:
     power = 0
     while count >= _KIB and power < len(_UNITS) - 1:
         count, power = count / _KIB, power + 1
-    # Not 1e+03.
-    digits = f"{count:.3g}" if count < _WHOLE else f"{count:.0f}"
-    return f"{digits} {_UNITS[power]}"
+    return f"{three_digits(count)} {_UNITS[power]}"

@@ -131,4 +131,7 @@ def _mean(servers: int, load: float, share: float, scale: float) -> float:
 def _quantile(servers: int, load: float, share: float, scale: float, probability: float) -> float:
     if load >= servers:
         return math.inf
-    return max(0.0, math.log(share / (1.0 - probability))) * scale / (servers - load)
+    if share <= 1.0 - probability:
+        # Also where the share is too small for a float.
+        return 0.0
+    return math.log(share / (1.0 - probability)) * scale / (servers - load)

@@ -8,7 +8,7 @@ the later ones). What it can't tell is a machine that was busy all the time: mea
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -17,9 +17,10 @@ from typing import Any
 import millpond
 from millpond.cli.bench._recommend import told
 from millpond.cli.bench._report import FIGURES, Report
+from millpond.cli.bench._workload import Workload
 from millpond.errors import PoolConfigError
 
-__all__ = ["ROUNDS", "Change", "Comparison", "compare_with", "load", "save"]
+__all__ = ["ROUNDS", "Change", "Comparison", "check_common", "compare_with", "load", "save"]
 
 ROUNDS = 5
 """Rounds of a run that is saved, compared or varied."""
@@ -106,36 +107,58 @@ def load(file: Path) -> dict[str, Any]:
     """Read a baseline.
 
     Raises:
-        PoolConfigError: The file can't be read, or ``--save`` did not write it.
+        PoolConfigError: The file can't be read, or this version's ``--save`` did not write it.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         message = f"can't read {str(file)!r}: {reason}"
         raise PoolConfigError(message) from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT or "runs" not in content:
-        message = f"{str(file)!r} is no baseline; allowed: a file that --save wrote"
+    if not _is_baseline(content):
+        message = f"{str(file)!r} is no baseline; allowed: a file that --save of this version wrote"
         raise PoolConfigError(message)
-    return content
+    found: dict[str, Any] = content
+    return found
+
+
+def _is_baseline(content: Any) -> bool:  # noqa: ANN401 - JSON
+    """Tell whether all is there that is compared, before minutes of measuring."""
+    try:
+        pools = [pool for _, pools in _by_workload(content).values() for pool in pools]
+        rounds = [pool.get("rounds") or {} for pool in pools]
+        values = [value for each in rounds for name in FIGURES for value in each.get(name, ())]
+        return (
+            content["format"] == _FORMAT
+            and isinstance(content.get("machine", {}), dict)
+            and all(isinstance(pool["key"], str) for pool in pools)
+            and all(value is None or isinstance(value, int | float) for value in values)
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def check_common(baseline: Mapping[str, Any], workloads: Iterable[Workload]) -> None:
+    """Find out before minutes of measuring that there will be nothing to compare.
+
+    Raises:
+        PoolConfigError: The baseline has none of the workloads.
+    """
+    then = _by_workload(baseline)
+    if not any(_key(each.as_dict()) in then for each in workloads):
+        options = json.dumps(baseline.get("options"))
+        message = f"the baseline has none of these workloads; allowed: its own options, {options}"
+        raise PoolConfigError(message)
 
 
 def compare_with(baseline: Mapping[str, Any], report: Report) -> Comparison:
-    """Compare what was measured now with a baseline.
-
-    Raises:
-        PoolConfigError: They have no workload in common.
-    """
+    """Compare what was measured now with a baseline."""
     now = report.as_dict()
     then = _by_workload(baseline)
     changes: list[Change] = []
     for key, (title, pools) in _by_workload(now).items():
         if key in then:
             changes += _changes(title, then[key][1], pools)
-    if not changes:
-        options = json.dumps(baseline.get("options"))
-        message = f"the baseline has none of these workloads; allowed: its own options, {options}"
-        raise PoolConfigError(message)
     return Comparison(
         str(baseline.get("time", "?")), tuple(_differences(baseline, now)), tuple(changes)
     )
@@ -158,10 +181,11 @@ def _by_workload(content: Mapping[str, Any]) -> dict[str, tuple[str, list[dict[s
         *content["runs"],
         *(run for sweep in content.get("sweeps", ()) for run in sweep["runs"]),
     ]
-    return {
-        json.dumps(run["workload"], sort_keys=True): (_title(run["workload"]), run["pools"])
-        for run in runs
-    }
+    return {_key(run["workload"]): (_title(run["workload"]), run["pools"]) for run in runs}
+
+
+def _key(workload: Mapping[str, Any]) -> str:
+    return json.dumps(workload, sort_keys=True)
 
 
 def _title(workload: Mapping[str, Any]) -> str:

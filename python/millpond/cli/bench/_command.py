@@ -1,23 +1,30 @@
 """``millpond bench``: options in; table, JSON and files out."""
 
 import importlib.util
+import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from millpond.cli._database import Database, database_from_url, temporary_sqlite
 from millpond.cli._in_time import in_time
 from millpond.cli._options import DB, blaming, number
-from millpond.cli._output import fail, print_json
+from millpond.cli._output import fail, new_console, print_json
 from millpond.cli.bench._async_peers import ASYNC_MILLPOND, ASYNC_PEERS
-from millpond.cli.bench._baseline import ROUNDS, Comparison, compare_with, load, save
+from millpond.cli.bench._baseline import (
+    ROUNDS,
+    Comparison,
+    check_common,
+    compare_with,
+    load,
+    save,
+)
 from millpond.cli.bench._compare import Run, compare_all
 from millpond.cli.bench._html import missing_extra, write_html
 from millpond.cli.bench._peers import MILLPOND, PEERS, Peer
@@ -127,25 +134,27 @@ def bench(
         typer.Exit: With 1 if the database can't be reached, millpond itself had an error, or
             something is worse than the baseline.
     """
-    if hold is not None and hold > seconds:
-        message = f"{hold:g} is longer than --seconds; allowed: 0 to {seconds:g}"
-        raise typer.BadParameter(message, param_hint="'--hold'")
     options = {"threads": threads, "size": size, "hold": hold, "seconds": seconds}
+    rounds = ROUNDS if vary or save_to or baseline else 1
     base = Workload(threads, size, seconds=seconds, tasks=use_asyncio)
+    _check_hold("'--hold'", replace(base, hold=hold or 0.0), rounds)
     workloads = _workloads(base, hold)
     variations = [variation(text, workloads[0]) for text in vary or ()]
+    planned = [one for each in variations for one in each.workloads] or workloads
+    for each in planned:
+        _check_hold("'--vary'", each, rounds)
     chosen = _chosen(peers, variations, use_asyncio=use_asyncio)
     with blaming("'--baseline'"):
         earlier = None if baseline is None else load(baseline)
+        if earlier is not None:
+            check_common(earlier, planned)
     _check_files(save_to, html)
     with ExitStack() as stack:
         database = _database(db, stack)
         _check(database, use_asyncio=use_asyncio)
-        is_one_look = not (variations or save_to or baseline)
-        plan = _Plan(database, chosen, 1 if is_one_look else ROUNDS)
+        plan = _Plan(database, chosen, rounds)
         report = _measure(plan, [] if variations else workloads, variations)
-    with blaming("'--baseline'"):
-        changes = None if earlier is None else compare_with(earlier, report)
+    changes = None if earlier is None else compare_with(earlier, report)
     if as_json:
         told = report.as_dict() | ({} if changes is None else {"baseline": changes.as_dict()})
         print_json(told)
@@ -153,9 +162,11 @@ def bench(
         _print(report, changes)
     if save_to is not None:
         told = {**options, "async": use_asyncio, "vary": vary or [], "peers": peers}
-        save(save_to, report, told)
+        with _writing(save_to):
+            save(save_to, report, told)
     if html is not None:
-        write_html(html, report, changes)
+        with _writing(html):
+            write_html(html, report, changes)
     if (changes and changes.worse) or not _is_sound(report):
         raise typer.Exit(1)
 
@@ -169,7 +180,7 @@ class _Plan(NamedTuple):
 
 
 def _print(report: Report, changes: Comparison | None) -> None:
-    console = Console()
+    console = new_console()
     print_report(console, report)
     if changes is not None:
         print_comparison(console, changes)
@@ -188,8 +199,18 @@ def _workloads(default: Workload, hold: float | None) -> list[Workload]:
         return [replace(default, hold=hold)]
     # While connections are held, nothing gets more through than size / hold: what differs is who
     # waits. Without a hold it is how much gets through.
-    held = replace(default, hold=min(default.hold, default.seconds))
-    return [held, replace(default, hold=0.0, seconds=min(default.seconds, _SPRINT))]
+    return [default, replace(default, hold=0.0, seconds=min(default.seconds, _SPRINT))]
+
+
+def _check_hold(option: str, workload: Workload, rounds: int) -> None:
+    """Refuse what nobody could do to the end, for there would be nothing to count."""
+    longest = workload.seconds / rounds
+    if workload.hold > longest:
+        whole = "--seconds" if rounds == 1 else f"--seconds in each of {rounds} rounds"
+        message = (
+            f"holding for {workload.hold:g} s is longer than {whole}; allowed: 0 to {longest:g} s"
+        )
+        raise typer.BadParameter(message, param_hint=option)
 
 
 def _chosen(names: str | None, variations: Sequence[Variation], *, use_asyncio: bool) -> list[Peer]:
@@ -216,12 +237,30 @@ def _chosen(names: str | None, variations: Sequence[Variation], *, use_asyncio: 
 def _check_files(save_to: Path | None, html: Path | None) -> None:
     """Find out before minutes of measuring that the result could not be written."""
     for file, option in ((save_to, "--save"), (html, "--html")):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        if file is not None and not _is_writable(file):
             message = f"can't write {str(file)!r}; allowed: a file in a folder that is there"
             raise typer.BadParameter(message, param_hint=f"'{option}'")
+    if save_to is not None and html is not None and save_to.absolute() == html.absolute():
+        message = f"{str(html)!r} is where --save writes already; allowed: another file"
+        raise typer.BadParameter(message, param_hint="'--html'")
     if html is not None and (missing := missing_extra()):
         message = f"it needs {missing}: pip install 'millpond[report]'"
         raise typer.BadParameter(message, param_hint="'--html'")
+
+
+def _is_writable(file: Path) -> bool:
+    folder = file.absolute().parent
+    where = file if file.exists() else folder
+    return folder.is_dir() and not file.is_dir() and os.access(where, os.W_OK)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Make it a failure without a traceback that a file can't be written after all."""
+    try:
+        yield
+    except OSError as error:
+        fail(f"can't write {str(file)!r}: {error.strerror or error}")
 
 
 def _database(url: str | None, stack: ExitStack) -> Database:
@@ -237,6 +276,9 @@ def _check(database: Database, *, use_asyncio: bool) -> None:
     if use_asyncio and database.kind == "sqlite" and importlib.util.find_spec("aiosqlite") is None:
         message = "on SQLite it needs aiosqlite: pip install 'millpond[aiosqlite]'"
         raise typer.BadParameter(message, param_hint="'--async'")
+    if use_asyncio and database.path == ":memory:":
+        message = f"{database.title} is not allowed; allowed with --async: a file"
+        raise typer.BadParameter(message, param_hint=DB)
     try:
         in_time(database.check, _CHECKING)
     except Exception as error:  # noqa: BLE001 - every driver has its own
@@ -245,7 +287,7 @@ def _check(database: Database, *, use_asyncio: bool) -> None:
 
 
 def _measure(plan: _Plan, workloads: Sequence[Workload], variations: Sequence[Variation]) -> Report:
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     # Without its own refresh thread: that would compete with the threads that are measured.
     with Progress(
         TextColumn("{task.description:12}"),

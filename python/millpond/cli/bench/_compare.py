@@ -1,8 +1,8 @@
 """Workloads on millpond and on every peer, one after the other.
 
 Whatever a pool does, the comparison goes on: an error, or a call that never returns, becomes that
-pool's result. In several rounds all take turns, so that what else the machine does hits all of
-them.
+pool's result. In several rounds all take turns, and each round begins with another one: what else
+the machine does, and what a pool leaves behind for the next, hits all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from millpond.cli.bench._workload import Workload, measure, warm_up
 __all__ = ["Outcome", "Run", "compare", "compare_all"]
 
 _OPENING = 5.0
-"""Seconds that a pool may take to open all its connections."""
+"""Seconds that a pool may take to be there, and then to open all its connections."""
 
 OnTick = Callable[[Peer, float], None]
 
@@ -51,9 +51,9 @@ class Outcome:
 
     @property
     def is_clean(self) -> bool:
-        """Whether it was measured and neither an error nor a hanging client was seen."""
+        """Whether all rounds were measured, and neither an error nor a hanging client was seen."""
         return self.measurement is not None and not (
-            self.measurement.errors or self.measurement.hung
+            self.error or self.measurement.errors or self.measurement.hung
         )
 
 
@@ -103,7 +103,15 @@ def compare_all(
     Each round takes its share of a workload's seconds, on pools that are opened anew.
     """
     shares = [replace(workload, seconds=workload.seconds / rounds) for workload in workloads]
-    turns = [[compare(database, share, peers, on_tick) for share in shares] for _ in range(rounds)]
+
+    def turn(number: int) -> list[Run]:
+        first = number % len(peers)
+        order = [*peers[first:], *peers[:first]]
+        runs = [compare(database, share, order, on_tick) for share in shares]
+        back = len(peers) - first
+        return [replace(run, outcomes=run.outcomes[back:] + run.outcomes[:back]) for run in runs]
+
+    turns = [turn(number) for number in range(rounds)]
     return tuple(
         Run(workload, tuple(map(_merge, *(run.outcomes for run in runs))))
         for workload, runs in zip(workloads, map(list, zip(*turns, strict=True)), strict=True)
@@ -140,18 +148,22 @@ def _put_to_work(
 def _with_threads(
     open_: Callable[[], Handle], workload: Workload, on_tick: Callable[[float], None]
 ) -> Measurement:
-    def open_warm() -> Handle:
-        handle = open_()
-        warm_up(handle, workload.size)
-        return handle
-
     try:
-        handle = in_time(open_warm, _OPENING)
+        handle = in_time(open_, _OPENING)
     except Exception as error:
         raise CanNotOpenError from error
     try:
+        _warm_up(handle, workload.size)
         return measure(handle, workload, on_tick)
     finally:
-        # A pool that hangs or fails here has shown what it is already.
+        # Also if it can't warm up: what it has is missing for those who come after it. A pool that
+        # hangs or fails here has shown what it is already.
         with suppress(Exception):
             in_time(handle.close, GRACE)
+
+
+def _warm_up(handle: Handle, size: int) -> None:
+    try:
+        in_time(partial(warm_up, handle, size), _OPENING)
+    except Exception as error:
+        raise CanNotOpenError from error

@@ -21,6 +21,7 @@ def run_crew(
     threads: int,
     seconds: float,
     on_tick: Callable[[float], None] = lambda _seconds: None,
+    turn: float = 0.0,
 ) -> tuple[float, list[int]]:
     """Run ``loop(index, stop)`` in ``threads`` threads at once until ``seconds`` have passed.
 
@@ -29,9 +30,11 @@ def run_crew(
         threads: How many run it, with the indices 0 to ``threads - 1``.
         seconds: How long before ``stop`` is set.
         on_tick: Called a few times per second with the seconds since the last time.
+        turn: Seconds that ``loop`` may need to see that ``stop`` is set.
 
     Returns:
-        The seconds between start and stop, and the indices that had not come back ``GRACE`` later.
+        The seconds between start and stop, and the indices that had not come back ``GRACE`` and a
+        turn later.
     """
     go, stop = threading.Event(), threading.Event()
 
@@ -51,7 +54,7 @@ def run_crew(
         stop.set()
         go.set()
     elapsed = time.perf_counter() - started
-    return elapsed, _join(crew)
+    return elapsed, _join(crew, GRACE + turn)
 
 
 def _watch(started: float, seconds: float, on_tick: Callable[[float], None]) -> None:
@@ -62,8 +65,8 @@ def _watch(started: float, seconds: float, on_tick: Callable[[float], None]) -> 
         on_tick(now - before)
 
 
-def _join(crew: list[threading.Thread]) -> list[int]:
-    deadline = time.perf_counter() + GRACE
+def _join(crew: list[threading.Thread], seconds: float) -> list[int]:
+    deadline = time.perf_counter() + seconds
     for member in crew:
         member.join(max(0.0, deadline - time.perf_counter()))
     return [index for index, member in enumerate(crew) if member.is_alive()]

@@ -15,7 +15,15 @@ from millpond.cli.bench._baseline import Comparison
 from millpond.cli.bench._machine import machine
 from millpond.cli.bench._recommend import told
 from millpond.cli.bench._report import Report, Sweep
-from millpond.cli.bench._words import NUMBERS, absences, numbers, title, troubles, written
+from millpond.cli.bench._words import (
+    NUMBERS,
+    absences,
+    numbers,
+    title,
+    troubles,
+    verdict_on,
+    written,
+)
 
 __all__ = ["missing_extra", "write_html"]
 
@@ -112,7 +120,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
         "date": comparison.date,
         "differences": comparison.differences,
-        "worse": len(comparison.worse),
+        "verdict": verdict_on(comparison),
         "runs": [
             (run, [written(each) for each in changes])
             for run, changes in groupby(comparison.changes, lambda change: change.run)

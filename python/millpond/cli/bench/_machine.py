@@ -1,30 +1,24 @@
 """What a figure was measured on: a number without its machine says nothing."""
 
-import os
 import platform
 import sys
 import time
 from pathlib import Path
 
-__all__ = ["cores", "machine", "python_version"]
+from millpond.sizing import available_cores
+
+__all__ = ["machine", "python_version"]
 
 
 def machine() -> dict[str, object]:
     """Describe this machine: ``cpu``, ``cores``, ``system``, ``python`` and the ``date``."""
     return {
         "cpu": _cpu_model(),
-        "cores": cores(),
+        "cores": available_cores(),
         "system": f"{platform.system()} {platform.release()}",
         "python": python_version(),
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def cores() -> int:
-    """Return how many cores this process may use; a container can make them fewer."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def python_version() -> str:

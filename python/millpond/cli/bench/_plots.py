@@ -4,6 +4,7 @@ Drawn by Matplotlib, without its pyplot: there is no display, and nothing global
 """
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +42,8 @@ _STYLE: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": _LINE,
+    # Values are no formulas, though they may have dollars in them.
+    "text.parse_math": False,
     "xtick.color": _SOFT,
     "ytick.color": _SOFT,
 }
@@ -103,7 +106,9 @@ def _by_value(
         axes.set_xticks(range(len(labels)), labels)
         axes.set_xlabel(sweep.parameter)
         axes.set_xlim(-0.5, len(labels) - 0.5)
-        axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1.0)
+        # Infinite, if nobody has ever got a connection.
+        highest = axes.dataLim.y1
+        axes.set_ylim(0, 1.08 * highest if 0 < highest < math.inf else 1.0)
         axes.yaxis.set_major_formatter(FuncFormatter(write))
         if best is not None:
             place = list(sweep.values).index(best.value)

@@ -12,10 +12,19 @@ from millpond.cli._database import Database
 from millpond.cli._words import duration
 from millpond.cli.bench._baseline import Change, Comparison
 from millpond.cli.bench._compare import Outcome, Run
-from millpond.cli.bench._machine import cores, python_version
+from millpond.cli.bench._machine import python_version
 from millpond.cli.bench._recommend import told
 from millpond.cli.bench._report import Report, Sweep
-from millpond.cli.bench._words import NUMBERS, absences, numbers, title, troubles, written
+from millpond.cli.bench._words import (
+    NUMBERS,
+    absences,
+    numbers,
+    title,
+    troubles,
+    verdict_on,
+    written,
+)
+from millpond.sizing import available_cores
 
 __all__ = ["print_comparison", "print_report"]
 
@@ -45,9 +54,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         console.print(Text(f"Not the same {difference}", style="yellow"), soft_wrap=True)
     for run, changes in groupby(comparison.changes, lambda change: change.run):
         console.print(_changes_table(run, changes))
-    worse = len(comparison.worse)
-    summary = f"{worse} of {len(comparison.changes)} figures are worse beyond noise."
-    console.print(Text(summary if worse else "Nothing is worse beyond noise.", style="bold"))
+    console.print(Text(verdict_on(comparison), style="bold"))
 
 
 _STYLES = {"worse": "red", "better": "green", "same": ""}
@@ -126,9 +133,8 @@ def _print_table(console: Console, table: Table, lines: Iterable[str]) -> None:
 
 
 def _where(seconds: float, each: str, database: Database) -> str:
-    return (
-        f"{duration(seconds)} per {each} on {database.title}; {python_version()}, {cores()} cores"
-    )
+    cores = available_cores()
+    return f"{duration(seconds)} per {each} on {database.title}; {python_version()}, {cores} cores"
 
 
 def _how_to_read(report: Report) -> list[str]:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from millpond.cli._in_time import in_time
 from millpond.cli.bench._crew import GRACE
@@ -58,7 +59,8 @@ def run_tasks(
                 await asyncio.wait_for(handle.close(), GRACE)
 
     try:
-        in_time(lambda: asyncio.run(main()), opening + workload.seconds + 4 * GRACE)
+        limit = opening + workload.seconds + workload.hold + 4 * GRACE
+        in_time(lambda: asyncio.run(main()), limit)
     except TimeoutError:
         if not results:
             raise
@@ -69,9 +71,19 @@ async def open_warm(open_: Callable[[], Awaitable[AsyncHandle]], size: int) -> A
     """Open a pool and all its ``size`` connections, so that nobody is measured while connecting."""
     handle = await open_()
     acquire = handle.patient or handle.acquire
-    connections = [await acquire() for _ in range(size)]
-    for conn in connections:
-        await handle.release(conn)
+    connections: list[Any] = []
+    try:
+        try:
+            while len(connections) < size:
+                connections.append(await acquire())
+        finally:
+            for conn in connections:
+                await handle.release(conn)
+    except BaseException:
+        # As for threads.
+        with suppress(Exception):
+            await asyncio.wait_for(handle.close(), GRACE)
+        raise
     return handle
 
 
@@ -91,7 +103,7 @@ async def measure_tasks(
         on_tick(now - before)
     stop.set()
     elapsed = time.perf_counter() - started
-    _done, late = await asyncio.wait(tasks, timeout=GRACE)
+    _done, late = await asyncio.wait(tasks, timeout=GRACE + workload.hold)
     for task in late:
         task.cancel()
     if late:
@@ -122,6 +134,8 @@ async def _checkout(handle: AsyncHandle, workload: Workload, log: Log, stop: asy
             await handle.query(conn)
         # Also for no time: a task that never suspends would be the only one that runs.
         await asyncio.sleep(workload.hold)
-        log.count += 1
+        # As for threads.
+        if not stop.is_set():
+            log.count += 1
     finally:
         await handle.release(conn)

@@ -82,17 +82,16 @@ def variation(text: str, base: Workload) -> Variation:
     if not equals or not all(texts):
         message = f"{text!r} has another form; allowed: parameter=value,value,..."
         raise _refused(message)
-    if len(texts) > _MOST_VALUES or len(set(texts)) < len(texts):
-        message = f"{text!r} is not allowed; allowed: up to {_MOST_VALUES} values, each once"
-        raise _refused(message)
+    if len(texts) > _MOST_VALUES:
+        raise _refused(_too_many(text))
     other = "threads" if base.tasks else "tasks"
     if name in WORKLOAD_PARAMETERS and name != other:
         read, put = WORKLOAD_PARAMETERS[name]
         values = [_read(text, read, value) for value in texts]
-        return _variation(name, values, [put(base, value) for value in values])
+        return _variation(text, name, values, [put(base, value) for value in values])
     if name in POOL_PARAMETERS:
         pairs = [_with_option(base, text, name, value) for value in texts]
-        return _variation(name, [value for value, _ in pairs], [each for _, each in pairs])
+        return _variation(text, name, [value for value, _ in pairs], [each for _, each in pairs])
     allowed = ", ".join(
         (*(each for each in WORKLOAD_PARAMETERS if each != other), *POOL_PARAMETERS)
     )
@@ -100,8 +99,17 @@ def variation(text: str, base: Workload) -> Variation:
     raise _refused(message)
 
 
-def _variation(name: str, values: Sequence[Any], workloads: Sequence[Workload]) -> Variation:
+def _variation(
+    text: str, name: str, values: Sequence[Any], workloads: Sequence[Workload]
+) -> Variation:
+    # 1 and 1.0 are the same; true is not 1.
+    if len({(isinstance(value, bool), value) for value in values}) < len(values):
+        raise _refused(_too_many(text))
     return Variation(name, tuple(values), tuple(workloads))
+
+
+def _too_many(text: str) -> str:
+    return f"{text!r} is not allowed; allowed: up to {_MOST_VALUES} values, each once"
 
 
 def _read(text: str, read: Callable[[object], Any], value: str) -> Any:  # noqa: ANN401 - a number

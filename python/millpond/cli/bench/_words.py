@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from textwrap import shorten
 
 from millpond.cli._words import duration
-from millpond.cli.bench._baseline import Change
+from millpond.cli.bench._baseline import Change, Comparison
 from millpond.cli.bench._compare import Run
 from millpond.cli.bench._measurement import Measurement
 from millpond.cli.bench._report import FIGURES
 from millpond.cli.bench._workload import Workload
 
-__all__ = ["NUMBERS", "absences", "numbers", "title", "troubles", "written"]
+__all__ = ["NUMBERS", "absences", "numbers", "title", "troubles", "verdict_on", "written"]
 
 NUMBERS = ("checkouts/s", "wait p50", "p95", "p99", "max", "fair", "errors")
 """The heads of the columns that ``numbers`` fills."""
@@ -70,14 +70,24 @@ def written(change: Change) -> dict[str, str]:
     }
 
 
+def verdict_on(comparison: Comparison) -> str:
+    """Say in a sentence whether something is worse than the baseline."""
+    if not comparison.changes:
+        return "There is nothing to compare: no pool was measured then and now."
+    worse = len(comparison.worse)
+    if not worse:
+        return "Nothing is worse beyond noise."
+    return f"{worse} of {len(comparison.changes)} figures are worse beyond noise."
+
+
 def _troubles_of(run: Run) -> list[str]:
     lines = []
     for outcome in run.outcomes:
         name, measured = outcome.peer.title, outcome.measurement
-        if measured is None and outcome.error:
-            lines.append(f"{name}: {outcome.error}")
-        if measured is not None and measured.errors:
-            lines.append(f"{name}: the first error was {outcome.error}")
+        if outcome.error:
+            # Without one in the measurement it is that of a round that came to nothing.
+            seen = "the first error was " if measured is not None and measured.errors else ""
+            lines.append(f"{name}: {seen}{outcome.error}")
         if measured is not None and measured.hung:
             lines.append(
                 f"{name}: {measured.hung} {run.workload.clients} hung and were left behind"

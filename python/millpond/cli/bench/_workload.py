@@ -81,9 +81,13 @@ class Workload:
 def warm_up(handle: Handle, size: int) -> None:
     """Open all ``size`` connections, so that nobody is measured while connecting."""
     acquire = handle.patient or handle.acquire
-    connections = [acquire() for _ in range(size)]
-    for conn in connections:
-        handle.release(conn)
+    connections: list[Any] = []
+    try:
+        while len(connections) < size:
+            connections.append(acquire())
+    finally:
+        for conn in connections:
+            handle.release(conn)
 
 
 def measure(
@@ -97,7 +101,7 @@ def measure(
     def loop(index: int, stop: threading.Event) -> None:
         _work(handle, workload, logs[index], stop)
 
-    elapsed, hung = run_crew(loop, workload.threads, workload.seconds, on_tick)
+    elapsed, hung = run_crew(loop, workload.threads, workload.seconds, on_tick, workload.hold)
     return sum_up(logs, elapsed, _clock(), len(hung))
 
 
@@ -124,6 +128,8 @@ def _checkout(handle: Handle, workload: Workload, log: Log, stop: threading.Even
             workload.query(conn)
         if workload.hold:
             time.sleep(workload.hold)
-        log.count += 1
+        # What was cut off by the end would be more than there can be.
+        if not stop.is_set():
+            log.count += 1
     finally:
         handle.release(conn)

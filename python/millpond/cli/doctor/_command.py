@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from millpond.cli._options import MILLISECONDS, WORKERS, blaming, number, seconds
-from millpond.cli._output import print_json
+from millpond.cli._output import new_console, print_json
 from millpond.cli.doctor._outside import Arrivals, Outside
 from millpond.cli.doctor._print import print_findings, print_page
 from millpond.doctor import RULES, Selection, examine, read_config, read_paths
@@ -129,16 +128,16 @@ def doctor(
     if as_json:
         print_json({"findings": [each.to_dict() for each in findings]})
     else:
-        print_findings(Console(highlight=False), findings)
+        print_findings(new_console(), findings)
     if any(finding.severity != "info" for finding in findings):
         raise typer.Exit(1)
 
 
 def _explain(code: str) -> None:
-    console = Console(highlight=False)
+    console = new_console()
     if code.lower() == "all":
         for each in RULES.values():
-            console.print(f"{each.code}  {each.severity:7}  {each.title}", markup=False)
+            console.print(f"{each.code}  {each.severity:7}  {each.title}")
         return
     rule = RULES.get(code.upper())
     if rule is None:

@@ -145,6 +145,9 @@ def _memory(question: Question) -> Iterator[Row]:
     if available is None:
         yield Row("memory", None, "needs --memory, as the server is on another machine")
         return
+    if not available:
+        yield Row("memory", None, "needs --memory, as none is left here at the moment")
+        return
     few = len(costs.settings) <= _FEW
     settings = " + ".join(costs.settings) if few else f"{len(costs.settings)} buffers of a session"
     for name, cost, how in (

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from millpond.cli._options import DB, MILLISECONDS, WORKERS, blaming, number, seconds
-from millpond.cli._output import fail, print_json, print_wrapped, width_of
+from millpond.cli._output import fail, new_console, print_json, print_wrapped, width_of
 from millpond.cli.size._advice import Advice, Question, advise
 from millpond.cli.size._facts import Facts, Unanswered, ask_server, running_pool
 
@@ -25,6 +25,7 @@ without a server too. Sizes are those of each process's pool.
 _PROCESS = "'--pool-json'"
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_TOO_MUCH = 2**60
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -38,7 +39,7 @@ def _bytes(text: str) -> int:
         found = int(float(digits) * _UNITS[unit[len(digits) :]])
     except (ValueError, KeyError, OverflowError):
         found = 0
-    if found <= 0:
+    if not 0 < found < _TOO_MUCH:
         message = f"{text} is not allowed; allowed: bytes, or a number with K, M, G or T like 16G"
         raise typer.BadParameter(message)
     return found
@@ -153,6 +154,8 @@ def size(
         typer.BadParameter: An option's value is not allowed. The message names both, and what is.
         typer.Exit: With 1 if the server or the process does not answer, or has no room.
     """
+    _check_pair("--target-ms", target_ms, "--query-ms", query_ms)
+    _check_pair("--pool", pool, "--pool-json", pool_json)
     question = Question(
         cores=cores,
         workers=workers,
@@ -172,9 +175,16 @@ def size(
     if as_json:
         print_json(advice.as_dict())
     else:
-        _print(Console(highlight=False), advice)
+        _print(new_console(), advice)
     if not advice.recommendation.size:
         raise typer.Exit(1)
+
+
+def _check_pair(option: str, value: object, needed: str, there: object) -> None:
+    """Refuse what would have no effect, and leave nobody to wonder why."""
+    if value is not None and there is None:
+        message = f"it says nothing without {needed}"
+        raise typer.BadParameter(message, param_hint=f"'{option}'")
 
 
 def _answer(

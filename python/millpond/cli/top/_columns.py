@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from rich.text import Text
 
+from millpond._stats_table import three_digits
 from millpond.cli._pools import PoolView
 from millpond.cli._words import duration
 
@@ -107,7 +108,7 @@ def _rate(pool: PoolView, _window: int) -> str:
         return "-"
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if rate >= 10 * unit:
-            return f"{rate / unit:.3g}{name}"
+            return f"{three_digits(rate / unit)}{name}"
     return f"{rate:.0f}" if rate >= 10 or rate == 0 else f"{rate:.1f}"  # noqa: PLR2004 - digits
 
 

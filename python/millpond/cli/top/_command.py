@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from millpond.cli._options import blaming, number
-from millpond.cli._output import print_json
+from millpond.cli._output import new_console, print_json
 from millpond.cli._reading import Reading, take
 from millpond.cli.top._columns import columns_in
 from millpond.cli.top._feed import Feed
@@ -66,7 +66,7 @@ def top(
     if as_json or once or not (sys.stdout.isatty() and sys.stdin.isatty()):
         _look_once(endpoints, as_json=as_json)
         return
-    _watch(Console(), endpoints, interval)
+    _watch(new_console(), endpoints, interval)
 
 
 def _look_once(endpoints: Sequence[Endpoint], *, as_json: bool) -> None:
@@ -75,7 +75,7 @@ def _look_once(endpoints: Sequence[Endpoint], *, as_json: bool) -> None:
     if as_json:
         print_json([_as_dict(reading) for reading in readings])
     else:
-        console = Console()
+        console = new_console()
         console.print(frame(readings, View(), console.width))
     if any(reading.error for reading in readings):
         raise typer.Exit(1)

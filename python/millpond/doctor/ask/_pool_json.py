@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from millpond.drivers import redact
 from millpond.errors import PoolConfigError
@@ -21,6 +22,8 @@ __all__ = ["MOST_BYTES", "Endpoint", "endpoint", "fetch", "printable", "reason"]
 MOST_BYTES: Final = 16 * 2**20
 """Bytes of an answer that are read; a pool with a thousand connections has about 300,000."""
 
+_PART: Final = 2**16
+_MOST_WAITS: Final = 5
 _UNAUTHORIZED: Final = 401
 
 
@@ -70,23 +73,30 @@ def fetch(at: Endpoint, timeout: float) -> bytes:
 
     Args:
         at: Which one.
-        timeout: Seconds that it may let us wait, each time.
+        timeout: Seconds that it may let us wait, each time; in all it may take five times as long.
 
     Raises:
         OSError: It did not answer, or with an error.
         HTTPException: It does not speak HTTP.
-        ValueError: The answer is too long.
+        ValueError: The answer is too long, or takes too long.
     """
     headers = {"Accept": "application/json"}
     if at.authorization is not None:
         headers["Authorization"] = at.authorization
     request = Request(at.url, headers=headers)  # noqa: S310 - http, see endpoint()
-    with urlopen(request, timeout=timeout) as answer:  # noqa: S310 - the same
-        body: bytes = answer.read(MOST_BYTES + 1)
-    if len(body) > MOST_BYTES:
-        msg = f"the answer is longer than {MOST_BYTES // 2**20} MiB"
-        raise ValueError(msg)
-    return body
+    deadline = time.monotonic() + _MOST_WAITS * timeout
+    body = bytearray()
+    with build_opener(_Redirects).open(request, timeout=timeout) as answer:
+        # Not all at once: each byte may keep us waiting, and a stream of events never ends.
+        while part := answer.read1(_PART):
+            body += part
+            if len(body) > MOST_BYTES:
+                msg = f"the answer is longer than {MOST_BYTES // 2**20} MiB"
+                raise ValueError(msg)
+            if time.monotonic() > deadline:
+                msg = f"the answer has no end after {_MOST_WAITS * timeout:g} s"
+                raise ValueError(msg)
+    return bytes(body)
 
 
 def reason(error: Exception) -> str:
@@ -94,7 +104,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, HTTPError):
         error.close()
         hint = ": http://user:password@host" if error.code == _UNAUTHORIZED else ""
-        return f"HTTP {error.code} {error.reason}{hint}"
+        return printable(f"HTTP {error.code} {error.reason}{hint}")
     if isinstance(error, URLError):
         error = error.reason if isinstance(error.reason, Exception) else error
     if isinstance(error, TimeoutError):
@@ -108,6 +118,18 @@ def reason(error: Exception) -> str:
 def printable(text: str) -> str:
     """Take out of a text from elsewhere what would move a terminal's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Sends a name and a password only to where they were meant for, or there by https."""
+
+    def redirect_request(self, req: Request, *args: Any) -> Request | None:  # noqa: ANN401
+        found = super().redirect_request(req, *args)
+        if found is not None:
+            old, new = urlsplit(req.full_url), urlsplit(found.full_url)
+            if new.netloc != old.netloc or new.scheme not in {old.scheme, "https"}:
+                found.remove_header("Authorization")
+        return found
 
 
 def _basic(user: str | None, password: str | None) -> str | None:
