@@ -83,12 +83,14 @@ def test_a_coroutine_function_that_uses_it_is_monitored(caplog: pytest.LogCaptur
 
     async def main() -> None:
         async with async_pool(name="orders", max_size=2) as pool:
+            held: list[object] = []
 
             @millpond.monitored(pool)
             async def checkout() -> None:
-                await pool.acquire()
+                held.append(await pool.acquire())
 
             await checkout()
+            await pool.release(held.pop())
 
     asyncio.run(main())
 

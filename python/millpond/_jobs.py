@@ -209,6 +209,8 @@ def judge(
         why = f"it took {seconds:.3g} s, which is longer than max_latency={limit:g}"
     else:
         job.passed(seconds)
+        # A thread may wait for its own connection to be lent to it again.
+        pool._changed()
         return
     logger.info(
         "pool %r: connection %d failed its validation: %s",
