@@ -1,5 +1,6 @@
 """Which files are read, and what becomes of those that can't be."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,26 @@ def test_a_deep_or_endless_program_is_no_traceback(tmp_path: Path, program: str)
     write(tmp_path, program=f"from millpond import Pool\nURL = 'x'\n{program}\n")
 
     assert "MP001" not in {finding.code for finding in findings_in(tmp_path)}
+
+
+def test_what_is_no_file_is_a_hint_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "nowhere.py").symlink_to(tmp_path / "gone.py")
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "itself.py").symlink_to(tmp_path / "itself.py")
+
+    found = {(Path(each.file or "").name, each.code) for each in findings_in(tmp_path)}
+
+    assert found == {("pipe.py", "MP001"), ("nowhere.py", "MP001"), ("itself.py", "MP001")}
+
+
+def test_the_style_of_a_program_is_none_of_the_doctors_business(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    write(tmp_path, program='import re\nNUMBER = re.compile("\\d+")\nIS = 1 is 1\n')
+
+    assert findings_in(tmp_path) == []
+    assert [str(each.message) for each in recwarn] == []
 
 
 def test_an_empty_folder_has_no_findings(tmp_path: Path) -> None:

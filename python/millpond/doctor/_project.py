@@ -176,6 +176,10 @@ def _read(project: Project, path: Path, root: Path) -> None:
         _read_toml(project, path, is_named=path == root)
         return
     try:
+        if not path.is_file():
+            # A pipe, of which nobody may ever write the other end; or a link to nowhere.
+            project.unreadable.append(Unreadable(Place(file), "is no file that can be read"))
+            return
         if path.stat().st_size > _LARGEST:
             project.unreadable.append(Unreadable(Place(file), f"is over {_LARGEST} bytes"))
             return
