@@ -138,6 +138,19 @@ def test_a_pool_of_another_file_is_known_by_its_import(tmp_path: Path) -> None:
     assert found == {"absolute", "relative", "module"}
 
 
+def test_a_file_that_is_named_twice_is_one(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        app__db=FAULTY,
+        app__view="from db import pool\ndef f():\n    conn = pool.acquire()\n",
+    )
+    (tmp_path / "link.py").symlink_to(tmp_path / "app" / "db.py")
+
+    findings = examine(read_paths([tmp_path, tmp_path / "app", tmp_path / "app" / "view.py"]))
+
+    assert sorted(finding.code for finding in findings) == ["MP105", "MP111", "MP202"]
+
+
 def test_of_two_files_with_one_name_neither_is_taken(tmp_path: Path) -> None:
     write(
         tmp_path,

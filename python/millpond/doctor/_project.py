@@ -114,13 +114,20 @@ def read_paths(paths: Iterable[Path]) -> list[object]:
         PoolConfigError: There is no such file or folder, or a TOML file is not valid.
     """
     project = Project()
+    seen: set[str] = set()
     for root in paths:
         if not root.exists():
             msg = f"path={str(root)!r}: must be a file or folder that exists"
             raise PoolConfigError(msg)
         for path in sorted(_files(root)):
-            if root.is_file() or root.name in _TESTS or not _is_test(path.relative_to(root)):
+            is_wanted = root.is_file() or root.name in _TESTS
+            if not is_wanted and _is_test(path.relative_to(root)):
+                continue
+            # Folders that were named may be in each other, and links lead anywhere.
+            real = os.path.realpath(path)
+            if real not in seen:
                 _read(project, path, root)
+            seen.add(real)
     return project.subjects()
 
 
