@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from millpond.doctor._acquire import Acquisition, Grip
+    from millpond.doctor._findings import Severity
 
 __all__ = ["RULES"]
 
@@ -46,7 +47,8 @@ def not_returned(module: Module) -> Iterator[Remark]:
     """A connection is acquired, and nothing in the function gives it back.
 
     After as many calls as the pool has connections, the pool is empty, and stays so. PooledDB and
-    SQLAlchemy get it back when the garbage collector finds it, which may be never.
+    SQLAlchemy get it back when the garbage collector finds it, which may be late or never: there it
+    is a warning.
 
     At 3 a.m.: exactly ten requests after the deployment everybody times out, and a restart helps
     for exactly ten more.
@@ -69,6 +71,7 @@ def not_returned(module: Module) -> Iterator[Remark]:
                 "no name",
                 place=module.source.place(call),
                 fix=f"{_with(acquisition, 'conn')}",
+                severity=_severity(acquisition),
             )
     for grip in module.grips:
         if grip.function is None or not isinstance(grip.target, ast.Name):
@@ -80,6 +83,7 @@ def not_returned(module: Module) -> Iterator[Remark]:
                 message=f"{_name_of(grip)} is acquired here and never returned",
                 place=module.source.place(grip.statement),
                 fix=f"{_with(grip.acquisition, _name_of(grip))}",
+                severity=_severity(grip.acquisition),
             )
 
 
@@ -116,6 +120,11 @@ def not_returned_after_exception(module: Module) -> Iterator[Remark]:
                 place=module.source.place(grip.statement),
                 fix=f"{_with(grip.acquisition, _name_of(grip))}, or release it in a finally clause",
             )
+
+
+def _severity(acquisition: Acquisition) -> Severity | None:
+    """Return how bad it is to forget a connection, where that is not for good."""
+    return None if acquisition.style == "raw" else "warning"
 
 
 def _awaited(module: Module, node: ast.expr) -> ast.expr:
