@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from millpond.doctor._findings import Remark
@@ -26,7 +27,10 @@ _WRITES: Final = re.compile(
     re.IGNORECASE,
 )
 _ENDS: Final = re.compile(r"\s*(commit|end)\b", re.IGNORECASE)
-_SETS: Final = re.compile(r"\s*set\s+(?!local\b|transaction\b|constraints\b)\w", re.IGNORECASE)
+_SETS: Final = re.compile(
+    r"\s*set\s+(?!(?:constraints|global|local|password|persist\w*|transaction)\b)(session\s+)?(?P<name>\w+)",
+    re.IGNORECASE,
+)
 _COMMITS: Final = frozenset({"autocommit", "begin", "commit", "execution_options", "transaction"})
 _EXECUTES: Final = frozenset({"exec_driver_sql", "execute", "executemany"})
 _TIMEOUTS: Final = frozenset(
@@ -323,8 +327,11 @@ def session_left_behind(module: Module) -> Iterator[Remark]:
             continue
         if any(name in pool.options for name in ("on_release", "on_acquire")):
             continue
-        for node, text in statements:
-            if _SETS.match(text):
+        changes = [_SETS.match(text) for _, text in statements]
+        names = Counter(change["name"].lower() for change in changes if change)
+        for (node, text), change in zip(statements, changes, strict=True):
+            # What is set twice is changed back.
+            if change and names[change["name"].lower()] == 1:
                 yield Remark(
                     message=f"{' '.join(text.split()[:2])} stays when the connection is returned, "
                     "and is the next user's",
