@@ -151,6 +151,25 @@ def test_wrong_usage_is_told_from_findings(
     assert message in " ".join(output.split())
 
 
+def test_what_a_file_or_a_log_says_moves_no_cursor(run: Run, tmp_path: Path) -> None:
+    path, log = tmp_path / "program.py", tmp_path / "app.log"
+    path.write_text(
+        "import millpond\n"
+        'a = millpond.Pool("postgresql://db", name="\x1b[2J", acquire_timeout=None)\n'
+        "if a:\n"
+        '\tb = millpond.Pool("postgresql://db", name="\x1b[2J", max_size=200)\n'
+    )
+    log.write_text("GET /\x1b]0;title\x07 database is locked\n")
+
+    _, output = run(path, "--errors", f"@{log}", "--ignore", "MP111")
+
+    assert {"MP105", "MP117", "MP420"} <= set(output.split())
+    assert "GET /?]0;title? database is locked" in output
+    assert "\x1b" not in output
+    assert "\x07" not in output
+    assert "?b" not in output
+
+
 def test_long_lines_are_cut_around_what_changes(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     long = ", ".join(f'application_name="{"x" * 20}"' for _ in range(1))

@@ -1,5 +1,6 @@
 """Which files are read, and what becomes of those that can't be."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,26 @@ def test_a_deep_or_endless_program_is_no_traceback(tmp_path: Path, program: str)
     assert "MP001" not in {finding.code for finding in findings_in(tmp_path)}
 
 
+def test_what_is_no_file_is_a_hint_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "nowhere.py").symlink_to(tmp_path / "gone.py")
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "itself.py").symlink_to(tmp_path / "itself.py")
+
+    found = {(Path(each.file or "").name, each.code) for each in findings_in(tmp_path)}
+
+    assert found == {("pipe.py", "MP001"), ("nowhere.py", "MP001"), ("itself.py", "MP001")}
+
+
+def test_the_style_of_a_program_is_none_of_the_doctors_business(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    write(tmp_path, program='import re\nNUMBER = re.compile("\\d+")\nIS = 1 is 1\n')
+
+    assert findings_in(tmp_path) == []
+    assert [str(each.message) for each in recwarn] == []
+
+
 def test_an_empty_folder_has_no_findings(tmp_path: Path) -> None:
     assert findings_in(tmp_path) == []
 
@@ -115,6 +136,19 @@ def test_a_pool_of_another_file_is_known_by_its_import(tmp_path: Path) -> None:
     found = {Path(each.file or "").stem for each in findings_in(tmp_path) if each.code == "MP202"}
 
     assert found == {"absolute", "relative", "module"}
+
+
+def test_a_file_that_is_named_twice_is_one(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        app__db=FAULTY,
+        app__view="from db import pool\ndef f():\n    conn = pool.acquire()\n",
+    )
+    (tmp_path / "link.py").symlink_to(tmp_path / "app" / "db.py")
+
+    findings = examine(read_paths([tmp_path, tmp_path / "app", tmp_path / "app" / "view.py"]))
+
+    assert sorted(finding.code for finding in findings) == ["MP105", "MP111", "MP202"]
 
 
 def test_of_two_files_with_one_name_neither_is_taken(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def make(size):
         ("from millpond import Pool", "Pool"),
         ("from millpond import Pool as P", "P"),
         ("try:\n    from millpond import Pool\nexcept ImportError:\n    Pool = None", "Pool"),
+        ("if TYPE_CHECKING:\n    from millpond import Pool", "Pool"),
+        ("def f():\n    from os import Pool\nfrom millpond import Pool", "Pool"),
     ],
 )
 def test_a_pool_is_found_by_whatever_name_it_was_imported(
@@ -94,12 +96,28 @@ def test_a_pool_is_found_by_whatever_name_it_was_imported(
     assert (pool.kind, pool.name, pool.value("max_size")) == ("millpond.Pool", "pool", 3)
 
 
+def test_a_function_has_what_is_imported_in_it_and_around_it(tmp_path: Path) -> None:
+    program = """
+import millpond
+def outer():
+    from millpond import Pool
+    def inner():
+        return Pool(url, name="inner")
+    return millpond.Pool(url, name="outer")
+"""
+    assert {pool.value("name") for pool in pools_of(tmp_path, program)} == {"inner", "outer"}
+
+
 @pytest.mark.parametrize(
     "program",
     [
         "from multiprocessing import Pool\npool = Pool(4)",
         "from millpond import Pool\nclass Pool: ...\npool = Pool(url)",
         "pool = millpond.Pool(url)",
+        "from millpond import Pool\ndef make(Pool):\n    return Pool(4)",
+        "from millpond import Pool\ndef make():\n    Pool = find()\n    return Pool(4)",
+        "def one():\n    from millpond import Pool\ndef two():\n    return Pool(4)",
+        "from millpond import Pool\ndef two():\n    from multiprocessing import Pool\n    Pool(4)",
     ],
 )
 def test_what_only_has_the_name_of_a_pool_is_none(tmp_path: Path, program: str) -> None:

@@ -25,6 +25,33 @@ def test_a_rule_finds_its_samples_and_no_near_miss(sample: Sample, tmp_path: Pat
     assert found == sample.expected, findings
 
 
+@pytest.mark.parametrize(
+    ("pool", "acquire", "severity"),
+    [
+        ("millpond.Pool(url)", "pool.acquire()", "error"),
+        ("PooledDB(driver)", "pool.connection()", "warning"),
+        ("create_engine(url)", "pool.connect()", "warning"),
+        ("create_engine(url)", "Session(pool)", "warning"),
+    ],
+)
+def test_what_the_garbage_collector_gives_back_is_no_error(
+    pool: str, acquire: str, severity: str, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(
+        "import millpond\n"
+        "from dbutils.pooled_db import PooledDB\n"
+        "from sqlalchemy import create_engine\n"
+        "from sqlalchemy.orm import Session\n"
+        f"pool = {pool}\n"
+        f"def named():\n    conn = {acquire}\n    return conn.execute(query)\n"
+        f"def unnamed():\n    return {acquire}.execute(query)\n"
+    )
+
+    findings = examine(read_paths([tmp_path]), Selection(select=("MP202",)))
+
+    assert [(each.line, each.severity) for each in findings] == [(7, severity), (10, severity)]
+
+
 @pytest.mark.parametrize("code", READ_FROM_FILES)
 def test_a_rule_has_a_sample_and_a_near_miss(code: str) -> None:
     of_this = [sample for sample in SAMPLES if sample.code == code]

@@ -58,6 +58,7 @@ SAMPLES = {
         "mysql.connector.errors.PoolError: Failed getting connection; pool exhausted",
         "psycopg2.pool.PoolError: connection pool exhausted",
         "redis.exceptions.ConnectionError: Too many connections",
+        "dbutils.pooled_db.TooManyConnectionsError",
     ],
     "server-full": [
         "FATAL:  sorry, too many clients already",
@@ -65,9 +66,11 @@ SAMPLES = {
         "pymysql.err.OperationalError: (1040, 'Too many connections')",
         "redis.exceptions.ConnectionError: max number of clients reached",
         "ERROR:  no more connections allowed (max_client_conn)",
+        "asyncpg.exceptions.TooManyConnectionsError: sorry, too many clients already",
     ],
     "role-full": [
         'FATAL:  too many connections for database "shop"',
+        'asyncpg.exceptions.TooManyConnectionsError: too many connections for role "app"',
         "(1203, \"User app already has more than 'max_user_connections' active connections\")",
     ],
     "leak": ["  a leak is suspected: use acquired connections in a with block"],
@@ -137,6 +140,10 @@ HARMLESS = [
     "operation is in progress",
     "idle in transaction",
     "deadlock_timeout = 1s",
+    "werkzeug.exceptions.TooManyRequests: 429 Too Many Requests",
+    "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='pay'): Connection refused",
+    "urllib3.exceptions.ProtocolError: ('Connection aborted.', 'Connection reset by peer')",
+    "recv() failed (104: Connection reset by peer) while reading response header from upstream",
 ]
 
 

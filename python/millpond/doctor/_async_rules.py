@@ -126,7 +126,6 @@ def _uses_engine(module: Module, function: Definition) -> bool:
         found = module.acquisitions.get(node) if isinstance(node, ast.Call) else None
         if found is None or found.pool.kind != "sqlalchemy.create_async_engine":
             continue
-        is_kept = found.pool.pool_class in {"", "AsyncAdaptedQueuePool"}
-        if is_kept and not found.pool.is_local:
+        if found.pool.is_queue and not found.pool.is_local:
             return True
     return False

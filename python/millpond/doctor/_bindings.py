@@ -186,7 +186,9 @@ class Bindings:
             if isinstance(node, (ast.Global, ast.Nonlocal)):
                 elsewhere |= set(node.names)
             for name, value in assigned(node):
-                names.setdefault(name, value)
+                known = names.setdefault(name, value)
+                if isinstance(known, ast.expr) and _is_none(known):
+                    names[name] = value
         return {name: value for name, value in names.items() if name not in elsewhere}
 
     def _annotated(self, annotation: ast.expr | None) -> Pooled | None:
@@ -210,8 +212,7 @@ class Bindings:
         for node in self._source.nodes:
             for name, value in assigned(node):
                 if value is not None and self._is_global(node, name):
-                    is_none = isinstance(value, ast.Constant) and value.value is None
-                    found[name] = found.get(name, value) if is_none else value
+                    found[name] = found.get(name, value) if _is_none(value) else value
         return found
 
     def _is_global(self, node: ast.AST, name: str) -> bool:
@@ -235,7 +236,7 @@ class Bindings:
                     name = dotted(target)
                     in_body = self._source.parents[node] is owner
                     if name.startswith(("self.", "cls.")) or in_body:
-                        found.setdefault(name.rpartition(".")[2], node.value)
+                        _remember(found, name.rpartition(".")[2], node.value)
         return found
 
     @cached_property
@@ -248,6 +249,16 @@ class Bindings:
             for target in node.targets
             if (key := _key(target))
         }
+
+
+def _is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
+
+
+def _remember(found: dict[str, ast.expr], name: str, value: ast.expr) -> None:
+    """Keep the first value of a name, or one that is there instead of ``None``."""
+    if name not in found or _is_none(found[name]):
+        found[name] = value
 
 
 def _key(node: ast.expr) -> str:

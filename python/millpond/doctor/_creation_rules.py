@@ -9,7 +9,7 @@ from millpond.doctor._findings import Remark
 from millpond.doctor._project import Project
 from millpond.doctor._reach import is_guarded, is_memoized, per_request
 from millpond.doctor._rules import Rules
-from millpond.doctor._source import dotted, own_nodes, targets_of, text_of
+from millpond.doctor._source import dotted, names_in, own_nodes, targets_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ _FORKS: Final = {
     "concurrent.futures.process.ProcessPoolExecutor",
     "os.fork",
 }
+_KEEPERS: Final = frozenset({"add", "append", "put", "register", "set", "setattr", "setdefault"})
 _USES: Final = frozenset({"begin", "connect", "connection", "execute", "raw_connection"})
 _SPAWNS: Final = frozenset({"forkserver", "spawn"})
 
@@ -85,20 +86,28 @@ def _is_kept(module: Module, call: ast.Call, function: Definition) -> bool:
     if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or statement.value is not call:
         return True
     names = {target.id for target in targets_of(statement)}
-    if not names:
+    # `self.pool = pool = Pool()`
+    every = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    if len(names) < len(every):
         return True
-    parameters = {
-        argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)
-    }
-    if names & parameters:
-        return True
-    for node in own_nodes(*function.body):
-        if isinstance(node, (ast.Global, ast.Nonlocal)) and names & set(node.names):
-            return True
-        # `_pools[url] = pool`
-        if isinstance(node, ast.Assign) and dotted(node.value) in names:
-            return True
+    is_given = bool(names & _parameters(function))
+    return is_given or any(_keeps_one(node, names) for node in own_nodes(*function.body))
+
+
+def _keeps_one(node: ast.AST, names: set[str]) -> bool:
+    """Whether what has one of some names is there for the next call of a function, too."""
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return bool(names & set(node.names))
+    if isinstance(node, ast.Assign):  # `_pools[url] = pool`
+        return dotted(node.value) in names
+    if isinstance(node, ast.Call):  # `_pools.setdefault(url, pool)`
+        is_keeper = dotted(node.func).rpartition(".")[2] in _KEEPERS
+        return is_keeper and any(dotted(each) in names for each in node.args)
     return False
+
+
+def _parameters(function: Definition) -> set[str]:
+    return {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
 
 
 def _why_repeated(module: Module, call: ast.Call, function: Definition) -> str:
@@ -111,18 +120,51 @@ def _why_repeated(module: Module, call: ast.Call, function: Definition) -> str:
         if acquired is not None and acquired.pool is module.pools[call]:
             return f"{name}() returns a connection"
     for other in module.source.calls():
-        if dotted(other.func) == name and _is_in_loop(module, other):
+        loop = _loop_of(module, other) if dotted(other.func) == name else None
+        if loop is None or _is_result_kept(module, other) or _is_left(module, other, loop):
+            continue
+        # Each turn may be about a database of its own.
+        is_each = not isinstance(loop, ast.While) and names_in(loop.target) & names_in(other)
+        if not (is_each and _parameters(function) & names_in(call)):
             return f"{name}() is called in a loop"
     return ""
 
 
-def _is_in_loop(module: Module, node: ast.AST) -> bool:
+def _loop_of(module: Module, node: ast.AST) -> ast.For | ast.AsyncFor | ast.While | None:
+    """Return the loop in which something is done again and again."""
     child = node
     for parent in module.source.ancestors(node):
         if isinstance(parent, (ast.For, ast.AsyncFor, ast.While)) and child in parent.body:
-            return True
+            return parent
         if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            return False
+            return None
+        child = parent
+    return None
+
+
+def _is_result_kept(module: Module, call: ast.Call) -> bool:
+    """Whether each turn of a loop keeps what a call returns: ``pools[name] = make(name)``."""
+    statement = module.source.statement_of(call)
+    parent = module.source.parents[call]
+    if isinstance(parent, ast.Call):
+        return dotted(parent.func).rpartition(".")[2] in _KEEPERS
+    return isinstance(statement, ast.Assign) and len(targets_of(statement)) < len(statement.targets)
+
+
+def _is_left(module: Module, call: ast.Call, loop: ast.For | ast.AsyncFor | ast.While) -> bool:
+    """Whether a loop ends when a call has succeeded: it is one of attempts."""
+    statement = module.source.statement_of(call)
+    names = {target.id for target in targets_of(statement)}
+    if isinstance(loop, ast.While) and names & names_in(loop.test):
+        return True
+    child: ast.AST = statement
+    while child is not loop:
+        block, parent = module.source.block_of(child), module.source.parents[child]
+        then = block[block.index(child) :] if isinstance(child, ast.stmt) and block else []
+        if isinstance(parent, ast.Try) and child in parent.body:
+            then = [*then, *parent.orelse]
+        if any(isinstance(each, (ast.Break, ast.Return)) for each in then):
+            return True
         child = parent
     return False
 
@@ -232,7 +274,7 @@ def _connected_before(module: Module, fork: ast.Call) -> str | None:
         if made is not None and made.is_pooled_db and made.number("mincached"):
             return f"PooledDB(mincached={made.number('mincached'):g})"
         pool = _used(module, call)
-        if pool is not None and not _forgets(pool.options.kind):
+        if pool is not None and not _forgets(pool.options.kind) and _keeps(pool.options):
             return f"{text_of(call.func)}()"
     return None
 
@@ -251,6 +293,11 @@ def _used(module: Module, call: ast.Call) -> Pooled | None:
 def _forgets(kind: str) -> bool:
     """Whether a pool notices a fork by itself."""
     return kind.startswith("millpond.")
+
+
+def _keeps(options: PoolOptions) -> bool:
+    """Whether a connection that was given back stays open."""
+    return not options.is_sqlalchemy or options.pool_class not in {"NullPool", "?"}
 
 
 def _preloaded(project: Project) -> Iterator[Remark]:
@@ -277,7 +324,8 @@ def _preloaded(project: Project) -> Iterator[Remark]:
 def _eager(module: Module) -> Iterator[PoolOptions]:
     """Return the pools of a file that connect when it is imported."""
     for call, options in module.pools.items():
-        if module.source.function_of(call) is not None or _forgets(options.kind):
+        is_local = module.source.function_of(call) is not None
+        if is_local or _forgets(options.kind) or not _keeps(options):
             continue
         opens = options.is_pooled_db and options.number("mincached")
         calls = module.source.calls()

@@ -166,7 +166,8 @@ def no_pool_for_backend(options: PoolOptions) -> Iterator[Remark]:
     if not isinstance(engine, str) or not engine.startswith(_BUILT_IN):
         return
     name = engine.removeprefix(_BUILT_IN)
-    if name not in _WITH_POOL and options.value("OPTIONS.pool") not in (None, False):
+    pool = options.options.get("OPTIONS.pool")
+    if name not in _WITH_POOL and pool is not None and pool.value not in (None, False):
         yield Remark(
             message=f'OPTIONS["pool"] with {name}: Django has a pool for PostgreSQL and Oracle '
             "only, and the driver does not know this option",

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from millpond.doctor._reach import is_memoized
 from millpond.doctor._source import dotted, own_nodes
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from millpond.doctor._acquire import Grip
     from millpond.doctor._module import Module
 
-__all__ = ["Fate", "fate_of", "is_release"]
+__all__ = ["Fate", "fate_of", "is_detach", "is_release"]
 
 _RELEASES: Final = frozenset({"detach", "discard", "release"})
 # Whoever is given a connection by one of these may release it later.
@@ -45,6 +46,7 @@ _TAKERS: Final = frozenset(
 _GIVES_BACK: Final = re.compile(
     "back|clos|clean|dispose|free|give|put|releas|return", re.IGNORECASE
 )
+_ENDS: Final = (ast.Call, ast.Raise, ast.Return)
 _CATCHES_ALL: Final = frozenset({"BaseException", "Exception"})
 
 
@@ -98,6 +100,11 @@ def is_release(module: Module, node: ast.Name) -> ast.Call | None:
     return None
 
 
+def is_detach(call: ast.AST) -> bool:
+    """Whether a release is ``pool.detach()``, after which the connection is the caller's own."""
+    return isinstance(call, ast.Call) and dotted(call.func).endswith(".detach")
+
+
 def _nodes_with_nested(body: list[ast.stmt]) -> Iterator[ast.AST]:
     for statement in body:
         yield from ast.walk(statement)
@@ -120,7 +127,7 @@ def _follow(module: Module, grip: Grip, node: ast.Name, fate: Fate) -> None:
     if isinstance(parent, ast.withitem) or _is_closing(module, parent):
         fate.releases.append(source.statement_of(node))
         fate.is_safe = True
-    elif _is_taken(parent):
+    elif _is_taken(source.parents[parent] if isinstance(parent, ast.keyword) else parent):
         fate.escapes = True
 
 
@@ -137,16 +144,19 @@ def _is_taken(parent: ast.AST) -> bool:
     """Whether a value is passed on to where it may live longer than here."""
     if isinstance(parent, (ast.Return, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Starred)):
         return True
-    if isinstance(parent, (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.keyword)):
-        return not isinstance(parent, ast.keyword)
+    if isinstance(parent, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
+        return True
     if isinstance(parent, ast.Attribute):
         # `stack.callback(connection.close)`, or a bound method that is kept.
         return parent.attr == "close"
     if isinstance(parent, ast.Call):
         name = dotted(parent.func)
-        # A method of one's own, or a function whose name says so, may release it.
+        # A method of one's own, an object made for it, or a function whose name says so, may
+        # release it.
         last = name.rpartition(".")[2]
-        return last in _TAKERS or name.startswith("self.") or bool(_GIVES_BACK.search(last))
+        is_class = last.lstrip("_")[:1].isupper()
+        is_own = is_class or name.startswith("self.")
+        return is_own or last in _TAKERS or bool(_GIVES_BACK.search(last))
     return False
 
 
@@ -173,9 +183,12 @@ def _risk(module: Module, grip: Grip, releases: list[ast.AST]) -> ast.AST | None
     body = grip.function.body if grip.function is not None else module.source.tree.body
     if not isinstance(body, list):
         return None
+    # What pytest resumes, it resumes whatever happens.
+    is_resumed = grip.function is not None and is_memoized(grip.function)
+    risks = _ENDS if is_resumed else (*_ENDS, ast.Yield, ast.YieldFrom)
     for node in own_nodes(*body):
         line = getattr(node, "lineno", 0)
-        between = start < line < end and isinstance(node, (ast.Call, ast.Return, ast.Raise))
+        between = start < line < end and isinstance(node, risks)
         if between and not _is_about(module, node, dotted(grip.target)):
             return node
     return None

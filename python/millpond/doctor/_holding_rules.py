@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from typing import TYPE_CHECKING, Final
 
 from millpond.doctor._findings import Remark
 from millpond.doctor._module import Module
+from millpond.doctor._reach import decorator_names
 from millpond.doctor._rules import Rules
-from millpond.doctor._source import assigned, dotted, own_nodes, text_of
+from millpond.doctor._source import assigned, dotted, names_in, own_nodes, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +40,16 @@ _CLIENT_CLASSES: Final = {
     "requests.Session",
 }
 _VERBS: Final = frozenset({"delete", "get", "head", "patch", "post", "put", "request", "stream"})
+_STARTS: Final = re.compile("lifespan|startup|shutdown")
+_STARTING: Final = {"after_serving", "before_serving", "on_event"}
+_EXECUTORS: Final = {
+    "concurrent.futures.ProcessPoolExecutor",
+    "concurrent.futures.ThreadPoolExecutor",
+    "concurrent.futures.thread.ThreadPoolExecutor",
+    "multiprocessing.dummy.Pool",
+    "multiprocessing.pool.ThreadPool",
+}
+_EXECUTOR: Final = re.compile("exec|pool|threads|workers", re.IGNORECASE)
 _SPAWNERS: Final = frozenset({"create_task", "ensure_future", "start_soon", "submit", "Thread"})
 
 
@@ -66,6 +78,9 @@ def blocks_the_loop(module: Module) -> Iterator[Remark]:
     for call, acquisition in module.acquisitions.items():
         function = module.source.function_of(call)
         if not isinstance(function, ast.AsyncFunctionDef) or acquisition.pool.is_async:
+            continue
+        # Before the first request is served, and after the last one, nobody else wants the loop.
+        if _STARTS.search(function.name) or _STARTING & set(decorator_names(function)):
             continue
         # A session of a synchronous engine connects with its first statement.
         yield Remark(
@@ -141,12 +156,26 @@ def _seconds(module: Module, hold: Hold) -> Iterator[tuple[ast.Call, str]]:
         if again is not None and _waits_for_another(again, hold.acquisition):
             yield node, "this block"
         called = module.source.functions.get(dotted(node.func))
-        if called is not None and called is not hold.function:
-            for inner in own_nodes(*called.body):
-                found = module.acquisitions.get(inner) if isinstance(inner, ast.Call) else None
-                if found is not None and _waits_for_another(found, hold.acquisition):
-                    yield node, f"{called.name}()"
-                    break
+        if called is None or called is hold.function or _is_given(called, node, hold):
+            continue
+        for inner in own_nodes(*called.body):
+            found = module.acquisitions.get(inner) if isinstance(inner, ast.Call) else None
+            if found is not None and _waits_for_another(found, hold.acquisition):
+                yield node, f"{called.name}()"
+                break
+
+
+def _is_given(called: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call, hold: Hold) -> bool:
+    """Whether a function gets the connection, and asks for it: ``if conn is None``."""
+    given = [*call.args, *(word.value for word in call.keywords)]
+    if not any(dotted(each) == hold.name for each in given if hold.name):
+        return False
+    parameters = {each.arg for each in ast.walk(called.args) if isinstance(each, ast.arg)}
+    return any(
+        parameters & names_in(node.test if isinstance(node, (ast.If, ast.IfExp)) else node)
+        for node in own_nodes(*called.body)
+        if isinstance(node, (ast.BoolOp, ast.If, ast.IfExp))
+    )
 
 
 def _waits_for_another(acquisition: Acquisition, outer: Acquisition) -> bool:
@@ -202,27 +231,31 @@ def _shares(module: Module, call: ast.Call, hold: Hold) -> str:
     name = hold.name
     method = dotted(call.func).rpartition(".")[2]
     if module.source.qualified(call.func) in {"asyncio.gather", "asyncio.wait"}:
-        given = [argument for argument in call.args if _mentions(argument, name)]
+        given = [argument for argument in call.args if name in names_in(argument)]
         many = any(isinstance(each, (ast.Starred, ast.ListComp)) for each in given)
         return "several tasks" if len(given) > 1 or many else ""
-    is_map = method == "map" and isinstance(call.func, ast.Attribute)
-    if is_map and any(_mentions(argument, name) for argument in call.args):
+    if _is_map(module, call) and any(name in names_in(argument) for argument in call.args):
         return "several threads"
-    if method in _SPAWNERS and _mentions(call, name):
+    if method in _SPAWNERS and name in names_in(call):
         others = [
             other
             for other in hold.nodes()
             if isinstance(other, ast.Call)
             and dotted(other.func) == dotted(call.func)
-            and _mentions(other, name)
+            and name in names_in(other)
         ]
         if len(others) > 1 or _is_repeated(module, call, hold):
             return "several tasks" if hold.acquisition.pool.is_async else "several threads"
     return ""
 
 
-def _mentions(node: ast.AST, name: str) -> bool:
-    return any(isinstance(each, ast.Name) and each.id == name for each in ast.walk(node))
+def _is_map(module: Module, call: ast.Call) -> bool:
+    """Whether it is the ``map()`` of an executor: others, such as a column's, use one thread."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr != "map":
+        return False
+    owner = dotted(call.func.value)
+    is_called_so = bool(_EXECUTOR.search(owner.rpartition(".")[2]))
+    return is_called_so or owner in _always_made_by(module, _EXECUTORS)
 
 
 def _is_repeated(module: Module, node: ast.AST, hold: Hold) -> bool:
@@ -265,7 +298,7 @@ def held_while_waiting(module: Module) -> Iterator[Remark]:
         # A session has a connection from its first statement on only.
         if hold.acquisition.style == "session":
             continue
-        clients = _clients(module)
+        clients = _always_made_by(module, _CLIENT_CLASSES)
         for node in hold.nodes():
             why = _waits(module, node, clients) if isinstance(node, ast.Call) else ""
             if why:
@@ -277,17 +310,15 @@ def held_while_waiting(module: Module) -> Iterator[Remark]:
                 break
 
 
-def _clients(module: Module) -> set[str]:
-    """Return the names that only ever stand for an HTTP client."""
+def _always_made_by(module: Module, classes: set[str]) -> set[str]:
+    """Return the names that only ever stand for an instance of some classes."""
     made: dict[str, bool] = {}
     for node in module.source.nodes:
         for name, value in assigned(node):
             call = value.value if isinstance(value, ast.Await) else value
-            is_client = (
-                isinstance(call, ast.Call) and module.source.qualified(call.func) in _CLIENT_CLASSES
-            )
-            made[name] = is_client and made.get(name, True)
-    return {name for name, is_client in made.items() if is_client}
+            is_one = isinstance(call, ast.Call) and module.source.qualified(call.func) in classes
+            made[name] = is_one and made.get(name, True)
+    return {name for name, is_one in made.items() if is_one}
 
 
 def _waits(module: Module, call: ast.Call, clients: set[str]) -> str:

@@ -240,6 +240,11 @@ class PoolOptions:
         return self.options["poolclass"].refers_to.rpartition(".")[2] or "?"
 
     @property
+    def is_queue(self) -> bool:
+        """Whether SQLAlchemy keeps connections, up to a number of them."""
+        return self.pool_class in _QUEUES
+
+    @property
     def capacity(self) -> float | None:
         """How many connections there may be; ``inf`` for any number, ``None`` if unknown."""
         if self.is_millpond:
@@ -247,7 +252,7 @@ class PoolOptions:
         if self.is_pooled_db:
             most = self.value("maxconnections")
             return math.inf if most is None or most == 0 else self.number("maxconnections")
-        if self.is_sqlalchemy and self.pool_class in _QUEUES:
+        if self.is_sqlalchemy and self.is_queue:
             size, overflow = self.number("pool_size"), self.number("max_overflow")
             if size == 0 or (overflow is not None and overflow < 0):
                 return math.inf

@@ -114,13 +114,20 @@ def read_paths(paths: Iterable[Path]) -> list[object]:
         PoolConfigError: There is no such file or folder, or a TOML file is not valid.
     """
     project = Project()
+    seen: set[str] = set()
     for root in paths:
         if not root.exists():
             msg = f"path={str(root)!r}: must be a file or folder that exists"
             raise PoolConfigError(msg)
         for path in sorted(_files(root)):
-            if root.is_file() or root.name in _TESTS or not _is_test(path.relative_to(root)):
+            is_wanted = root.is_file() or root.name in _TESTS
+            if not is_wanted and _is_test(path.relative_to(root)):
+                continue
+            # Folders that were named may be in each other, and links lead anywhere.
+            real = os.path.realpath(path)
+            if real not in seen:
                 _read(project, path, root)
+            seen.add(real)
     return project.subjects()
 
 
@@ -176,6 +183,10 @@ def _read(project: Project, path: Path, root: Path) -> None:
         _read_toml(project, path, is_named=path == root)
         return
     try:
+        if not path.is_file():
+            # A pipe, of which nobody may ever write the other end; or a link to nowhere.
+            project.unreadable.append(Unreadable(Place(file), "is no file that can be read"))
+            return
         if path.stat().st_size > _LARGEST:
             project.unreadable.append(Unreadable(Place(file), f"is over {_LARGEST} bytes"))
             return

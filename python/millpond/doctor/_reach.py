@@ -8,9 +8,10 @@ such as ``if pool is None``.
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from millpond.doctor._source import dotted, own_nodes
+from millpond.doctor._source import dotted, names_in, own_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from millpond.doctor._project import Project
     from millpond.doctor._source import Function
 
-__all__ = ["is_guarded", "is_memoized", "per_request", "resolved", "why_handler"]
+__all__ = [
+    "decorator_names",
+    "is_guarded",
+    "is_memoized",
+    "per_request",
+    "resolved",
+    "why_handler",
+]
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -56,6 +64,7 @@ _VIEWS: Final = frozenset(
         "view_config",
     }
 )
+_OF_A_REQUEST: Final = frozenset({"g", "request"})
 _VERBS: Final = frozenset(
     {"delete", "dispatch", "get", "head", "on_get", "on_post", "patch", "post", "put"}
 )
@@ -82,6 +91,10 @@ _MEMOS: Final = frozenset(
         "worker_process_init",
     }
 )
+# What their decorators are called means something else: each of their tasks is a program, or a test
+# that replaces something (`@patch`).
+_OTHERS: Final = ("airflow", "dagster", "fabric", "invoke", "locust", "mock", "prefect", "unittest")
+_SINGLETON: Final = re.compile("singleton|borg", re.IGNORECASE)
 # By their parameters: Django, aiohttp and Starlette; WSGI; AWS Lambda.
 _SIGNATURES: Final = (("request",), ("environ", "start_response"), ("event", "context"))
 
@@ -90,7 +103,9 @@ def why_handler(module: Module, function: Function) -> str:
     """Return by what a function shows that it is called for each request or task, else ``""``."""
     if isinstance(function, ast.Lambda) or is_memoized(function):
         return ""
-    for name in _decorators(function):
+    for decorator, name in zip(_decorators(function), decorator_names(function), strict=True):
+        if module.source.qualified(decorator).partition(".")[0] in _OTHERS:
+            continue
         if name in _ROUTES | _VIEWS:
             return "for each request"
         if name in _TASKS:
@@ -111,27 +126,49 @@ def why_handler(module: Module, function: Function) -> str:
 def is_memoized(function: Function) -> bool:
     """Whether a function's body runs once, or its result is remembered."""
     return not isinstance(function, ast.Lambda) and any(
-        name in _MEMOS for name in _decorators(function)
+        name in _MEMOS for name in decorator_names(function)
     )
 
 
 def is_guarded(module: Module, node: ast.AST) -> bool:
     """Whether something is only done if a test says so: ``if pool is None``, ``if not pool``.
 
+    Or behind a test that ends the function with what is there: ``if pool: return pool``.
+
     What Flask keeps in ``g`` ends with the request, so a test of it guards nothing.
     """
     child = node
     for parent in module.source.ancestors(node):
-        if isinstance(parent, (ast.If, ast.IfExp)) and child is not parent.test:
-            names = {each.id for each in ast.walk(parent.test) if isinstance(each, ast.Name)}
-            if "g" not in names and not {"request"} & names:
-                return True
+        if isinstance(parent, (ast.If, ast.IfExp)) and _is_test_of(parent, child):
+            return True
         if isinstance(parent, (ast.BoolOp, ast.ExceptHandler)):
+            return True
+        block = module.source.block_of(child)
+        before = block[: block.index(child)] if isinstance(child, ast.stmt) and block else []
+        if any(_returns_what_is_there(each, parent) for each in before):
             return True
         if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef)):
             return False
         child = parent
     return False
+
+
+def _is_test_of(condition: ast.If | ast.IfExp, child: ast.AST) -> bool:
+    """Whether a part of a condition depends on its test, and that is about no request."""
+    return child is not condition.test and not _OF_A_REQUEST & names_in(condition.test)
+
+
+def _returns_what_is_there(statement: ast.stmt, parent: ast.AST) -> bool:
+    """Whether it is ``if pool is not None: return pool``, or in a constructor ``if self.pool:``."""
+    if not isinstance(statement, ast.If) or not isinstance(statement.body[-1], ast.Return):
+        return False
+    value, tested = statement.body[-1].value, names_in(statement.test)
+    if tested & _OF_A_REQUEST:
+        return False
+    if value is None:
+        return "self" in tested and getattr(parent, "name", "") == "__init__"
+    is_there = isinstance(value, (ast.Attribute, ast.Name, ast.Subscript))
+    return is_there and bool(tested & names_in(value))
 
 
 def per_request(project: Project) -> dict[Definition, str]:
@@ -199,8 +236,16 @@ def _at_top(module: Module, name: str) -> Iterator[tuple[Module, Definition]]:
     if name in module.source.functions:
         yield module, module.source.functions[name]
     for node in module.source.tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
+        if isinstance(node, ast.ClassDef) and node.name == name and not _is_made_once(node):
             yield from ((module, each) for each in _methods(node) if each.name == "__init__")
+
+
+def _is_made_once(owner: ast.ClassDef) -> bool:
+    """Whether a class may give the same instance again: by its metaclass, bases or decorators."""
+    if any(word.arg == "metaclass" and "ABC" not in dotted(word.value) for word in owner.keywords):
+        return True
+    names = [*decorator_names(owner), *(dotted(base) for base in owner.bases)]
+    return any(name in _MEMOS or _SINGLETON.search(name) for name in names)
 
 
 def _methods(owner: ast.ClassDef | None) -> Iterator[Definition]:
@@ -209,7 +254,12 @@ def _methods(owner: ast.ClassDef | None) -> Iterator[Definition]:
             yield node
 
 
-def _decorators(function: Definition) -> list[str]:
-    """Return the last names of a function's decorators."""
-    calls = (each.func if isinstance(each, ast.Call) else each for each in function.decorator_list)
-    return [dotted(each).rpartition(".")[2] for each in calls]
+def decorator_names(decorated: Definition | ast.ClassDef) -> list[str]:
+    """Return the last names of the decorators of a function or class."""
+    return [dotted(each).rpartition(".")[2] for each in _decorators(decorated)]
+
+
+def _decorators(decorated: Definition | ast.ClassDef) -> list[ast.expr]:
+    """Return what decorates a function or class, without arguments."""
+    every = decorated.decorator_list
+    return [each.func if isinstance(each, ast.Call) else each for each in every]

@@ -6,19 +6,36 @@ import ast
 from typing import TYPE_CHECKING, Final
 
 from millpond.doctor._findings import Remark
-from millpond.doctor._flow import fate_of, is_release
+from millpond.doctor._flow import fate_of, is_detach, is_release
 from millpond.doctor._module import Module
 from millpond.doctor._rules import Rules
-from millpond.doctor._source import dotted, text_of
+from millpond.doctor._source import assigned, dotted, own_nodes, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from millpond.doctor._acquire import Grip
+    from millpond.doctor._acquire import Acquisition, Grip
+    from millpond.doctor._findings import Severity
 
 __all__ = ["RULES"]
 
 RULES: Final = Rules(Module)
+
+# What is done with a connection, and not with what makes it ready, such as `execution_options`.
+_USED: Final = frozenset(
+    {
+        "cursor",
+        "exec_driver_sql",
+        "execute",
+        "executemany",
+        "fetch",
+        "fetchrow",
+        "fetchval",
+        "query",
+        "scalar",
+        "scalars",
+    }
+)
 
 
 def _name_of(grip: Grip) -> str:
@@ -30,7 +47,8 @@ def not_returned(module: Module) -> Iterator[Remark]:
     """A connection is acquired, and nothing in the function gives it back.
 
     After as many calls as the pool has connections, the pool is empty, and stays so. PooledDB and
-    SQLAlchemy get it back when the garbage collector finds it, which may be never.
+    SQLAlchemy get it back when the garbage collector finds it, which may be late or never: there it
+    is a warning.
 
     At 3 a.m.: exactly ten requests after the deployment everybody times out, and a restart helps
     for exactly ten more.
@@ -45,6 +63,16 @@ def not_returned(module: Module) -> Iterator[Remark]:
         with pool.connection() as conn:
             conn.execute("SELECT 1")
     """
+    for call, acquisition in module.acquisitions.items():
+        used = module.source.parents[_awaited(module, call)]
+        if isinstance(used, ast.Attribute) and used.attr in _USED and acquisition.style != "block":
+            yield Remark(
+                message=f"{text_of(used)}() has a connection that nothing can return, as it has "
+                "no name",
+                place=module.source.place(call),
+                fix=f"{_with(acquisition, 'conn')}",
+                severity=_severity(acquisition),
+            )
     for grip in module.grips:
         if grip.function is None or not isinstance(grip.target, ast.Name):
             continue
@@ -54,7 +82,8 @@ def not_returned(module: Module) -> Iterator[Remark]:
             yield Remark(
                 message=f"{_name_of(grip)} is acquired here and never returned",
                 place=module.source.place(grip.statement),
-                fix=f"{_with(grip)}",
+                fix=f"{_with(grip.acquisition, _name_of(grip))}",
+                severity=_severity(grip.acquisition),
             )
 
 
@@ -89,17 +118,28 @@ def not_returned_after_exception(module: Module) -> Iterator[Remark]:
                 if not isinstance(fate.risk, ast.Return)
                 else f"{_name_of(grip)} is not returned by the return in line {line}",
                 place=module.source.place(grip.statement),
-                fix=f"{_with(grip)}, or release it in a finally clause",
+                fix=f"{_with(grip.acquisition, _name_of(grip))}, or release it in a finally clause",
             )
 
 
-def _with(grip: Grip) -> str:
-    call = grip.acquisition.call
+def _severity(acquisition: Acquisition) -> Severity | None:
+    """Return how bad it is to forget a connection, where that is not for good."""
+    return None if acquisition.style == "raw" else "warning"
+
+
+def _awaited(module: Module, node: ast.expr) -> ast.expr:
+    """Return ``await node``, if it is awaited."""
+    parent = module.source.parents[node]
+    return parent if isinstance(parent, ast.Await) else node
+
+
+def _with(acquisition: Acquisition, name: str) -> str:
+    call = acquisition.call
     text = text_of(call)
-    if grip.acquisition.style == "raw" and isinstance(call.func, ast.Attribute):
+    if acquisition.style == "raw" and isinstance(call.func, ast.Attribute):
         text = f"{text_of(call.func.value)}.connection()"
-    word = "async with" if grip.acquisition.pool.is_async else "with"
-    return f"`{word} {text} as {_name_of(grip)}:`"
+    word = "async with" if acquisition.pool.is_async else "with"
+    return f"`{word} {text} as {name}:`"
 
 
 @RULES.add("MP204", "error", "a connection is used after it was returned")
@@ -133,27 +173,24 @@ def used_after_return(module: Module) -> Iterator[Remark]:
         for release in fate_of(module, grip).releases:
             statement = module.source.statement_of(release)
             # Only a call by itself: what a `with` block returns is used inside of it.
-            if isinstance(statement, ast.Expr):
+            if isinstance(statement, ast.Expr) and not is_detach(release):
                 following = _following(module, statement)
                 yield from _uses(module, grip.target.id, statement, following)
 
 
 def _following(module: Module, statement: ast.stmt) -> Sequence[ast.stmt]:
     """Return the statements that come after one in the same block."""
-    parent = module.source.parents[statement]
-    for field in ("body", "orelse", "finalbody"):
-        block = getattr(parent, field, [])
-        if isinstance(block, list) and statement in block:
-            return block[block.index(statement) + 1 :]
-    return ()
+    block = module.source.block_of(statement)
+    return block[block.index(statement) + 1 :]
 
 
 def _uses(
     module: Module, name: str, end: ast.stmt, following: Sequence[ast.stmt]
 ) -> Iterator[Remark]:
     for statement in following:
+        # A function that is only defined here has names of its own, or is called who knows when.
         names = [
-            node for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id == name
+            node for node in own_nodes(statement) if isinstance(node, ast.Name) and node.id == name
         ]
         # It is assigned again, or only asked whether it is there.
         if any(not isinstance(node.ctx, ast.Load) for node in names):
@@ -217,12 +254,32 @@ def _is_released_in_class(module: Module, grip: Grip, target: str) -> bool:
     for node in ast.walk(owner) if owner is not None else ():
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        is_given = any(dotted(each) == target for each in node.args)
-        if (is_given and node.func.attr in {"release", "discard"}) or (
-            dotted(node.func.value) == target and node.func.attr in {"close", "__exit__"}
+        names = {target} | _aliases(module, node, target)
+        is_given = any(dotted(each) in names for each in node.args)
+        if (is_given and node.func.attr in {"detach", "discard", "release"}) or (
+            dotted(node.func.value) in names and node.func.attr in {"close", "__exit__"}
         ):
             return True
     return False
+
+
+def _aliases(module: Module, node: ast.AST, target: str) -> set[str]:
+    """Return what else a method calls an attribute: ``conn, self.conn = self.conn, None``."""
+    function = module.source.function_of(node)
+    return {
+        name
+        for statement in (ast.walk(function) if function is not None else ())
+        for name, value in assigned(statement)
+        if target in _values(statement, value)
+    }
+
+
+def _values(statement: ast.AST, value: ast.expr | None) -> list[str]:
+    """Return what a name is given: the value, or one of several."""
+    if value is None and isinstance(statement, ast.Assign):
+        value = statement.value
+    parts = value.elts if isinstance(value, ast.Tuple) else [value]
+    return [dotted(each) for each in parts if each is not None]
 
 
 def _is_global(module: Module, grip: Grip) -> bool:
@@ -296,10 +353,12 @@ def _body(module: Module, grip: Grip) -> Sequence[ast.AST]:
 
 
 def _closes(module: Module, roots: Sequence[ast.AST], name: str, fix: str) -> Iterator[Remark]:
-    for node in (each for root in roots for each in ast.walk(root)):
-        if not isinstance(node, ast.Name) or node.id != name:
-            continue
-        call = is_release(module, node)
+    every = (each for root in roots for each in ast.walk(root))
+    named = [each for each in every if isinstance(each, ast.Name) and each.id == name]
+    calls = {node: is_release(module, node) for node in named}
+    if any(call is not None and is_detach(call) for call in calls.values()):
+        return
+    for node, call in calls.items():
         if call is not None and isinstance(module.source.parents[node], ast.Attribute):
             yield Remark(
                 message=f"{name}.close() ends the connection rather than returning it",

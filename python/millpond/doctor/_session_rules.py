@@ -19,6 +19,8 @@ __all__ = ["RULES"]
 RULES: Final = Rules(PoolOptions)
 
 _PASSWORD: Final = re.compile(r"://[^:/@]*:(?P<password>[^@]+)@(?P<host>[^/:?]*)")
+# `%s`, `%(password)s`, `{password}`, `${PASSWORD}`, `<password>`, `...`: filled in elsewhere.
+_TO_BE_FILLED_IN: Final = re.compile(r"%s|%\(\w+\)s|\{.*\}|\$\w+|\$\{.*\}|<.*>|[.*]+")
 _LOCAL: Final = frozenset({"", "localhost", "127.0.0.1", "[::1]"})
 _WORDS: Final = ("password", "passwd", "PASSWORD")
 
@@ -124,7 +126,8 @@ def password_in_source(options: PoolOptions) -> Iterator[Remark]:
     """
     for option in (*options.options.values(), *options.creator_options.values()):
         found = None if option.from_environment else _PASSWORD.search(option.known_url)
-        if found and found["host"] not in _LOCAL and not set(found["password"]) <= set(".*"):
+        is_known = found and not _TO_BE_FILLED_IN.fullmatch(found["password"])
+        if found and is_known and found["host"] not in _LOCAL:
             yield _given_away(option)
             return
     for place in (options.options, options.creator_options):
@@ -135,7 +138,9 @@ def password_in_source(options: PoolOptions) -> Iterator[Remark]:
 
 
 def _is_secret(option: Option) -> bool:
-    return isinstance(option.value, str) and bool(option.value) and not option.from_environment
+    if not isinstance(option.value, str) or option.from_environment:
+        return False
+    return bool(option.value) and not _TO_BE_FILLED_IN.fullmatch(option.value)
 
 
 def _host(options: PoolOptions) -> object:

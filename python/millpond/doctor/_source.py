@@ -6,6 +6,7 @@ Nothing is imported or run. What can't be told by reading is left open.
 from __future__ import annotations
 
 import ast
+import warnings
 from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -16,7 +17,16 @@ from millpond.doctor._options import Insertion
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Function", "Source", "assigned", "dotted", "own_nodes", "targets_of", "text_of"]
+__all__ = [
+    "Function",
+    "Source",
+    "assigned",
+    "dotted",
+    "names_in",
+    "own_nodes",
+    "targets_of",
+    "text_of",
+]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -41,11 +51,15 @@ class Source:
         self.file = file
         self.module = module
         self.lines = text.split("\n")
-        self.tree = ast.parse(text)
+        with warnings.catch_warnings():
+            # Of its style: "invalid escape sequence" is for whoever runs the program.
+            warnings.simplefilter("ignore")
+            self.tree = ast.parse(text)
         self.nodes = list(ast.walk(self.tree))
         self.parents: dict[ast.AST, ast.AST] = {
             child: node for node in self.nodes for child in ast.iter_child_nodes(node)
         }
+        self._names: dict[Function, frozenset[str]] = {}
 
     def place(self, node: ast.AST) -> Place:
         """Return where a node begins."""
@@ -109,20 +123,42 @@ class Source:
             node = self.parents[node]
         return node
 
+    def block_of(self, node: ast.AST) -> list[ast.stmt]:
+        """Return the statements among which one stands; none for what is no statement."""
+        for field in ("body", "orelse", "finalbody"):
+            block = getattr(self.parents.get(node), field, None)
+            if isinstance(block, list) and node in block:
+                return block
+        return []
+
     @cached_property
     def imports(self) -> Mapping[str, str]:
-        """What each imported name stands for, as a dotted name."""
+        """What each imported name stands for, as a dotted name, wherever it is imported."""
         found: dict[str, str] = {}
-        for node in self.nodes:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    name = alias.asname or alias.name.partition(".")[0]
-                    found.setdefault(name, alias.name if alias.asname else name)
-            elif isinstance(node, ast.ImportFrom):
-                origin = self._origin(node)
-                for alias in node.names:
-                    found.setdefault(alias.asname or alias.name, f"{origin}.{alias.name}")
+        for names in self._imports.values():
+            found = {**names, **found}
         return found
+
+    @cached_property
+    def _imports(self) -> Mapping[Function | None, Mapping[str, str]]:
+        """What is imported by each function, and by the module."""
+        found: dict[Function | None, dict[str, str]] = {None: {}}
+        for node in self.nodes:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                mine = found.setdefault(self.function_of(node), {})
+                for name, origin in self._imported(node):
+                    mine.setdefault(name, origin)
+        return found
+
+    def _imported(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+        if isinstance(node, ast.ImportFrom):
+            origin = self._origin(node)
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{origin}.{alias.name}"
+            return
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            yield name, alias.name if alias.asname else name
 
     def _origin(self, node: ast.ImportFrom) -> str:
         if not node.level:
@@ -137,9 +173,29 @@ class Source:
         """Return the dotted name of what an expression refers to by an import, else ``""``."""
         name = dotted(node)
         head, _, rest = name.partition(".")
-        if not name or head not in self.imports or head in self._rebound:
+        if not name or head not in self.imports:
             return ""
-        return f"{self.imports[head]}.{rest}" if rest else self.imports[head]
+        origin = self._origin_of(head, self.function_of(node))
+        return f"{origin}.{rest}" if origin and rest else origin
+
+    def _origin_of(self, name: str, scope: Function | None) -> str:
+        """Return what a name stands for in a function by an import, there or around it."""
+        while scope is not None:
+            if name in self._imports.get(scope, ()):
+                return self._imports[scope][name]
+            if name in self._own_names(scope):
+                return ""
+            scope = self.function_of(scope)
+        return "" if name in self._rebound else self._imports[None].get(name, "")
+
+    def _own_names(self, scope: Function) -> frozenset[str]:
+        """Return the names of a function's own: its parameters, and what it assigns."""
+        if scope not in self._names:
+            body = scope.body if isinstance(scope.body, list) else [scope.body]
+            stored = {name for node in own_nodes(*body) for name in _bound_by(node)}
+            given = {name for node in ast.walk(scope.args) for name in _bound_by(node)}
+            self._names[scope] = frozenset(stored - self.globals_of(scope) | given)
+        return self._names[scope]
 
     @cached_property
     def _rebound(self) -> frozenset[str]:
@@ -224,6 +280,11 @@ def _bound_by(node: ast.AST) -> list[str]:
     if isinstance(node, (ast.ExceptHandler, *_SCOPES)) and not isinstance(node, ast.Lambda):
         return [node.name] if node.name else []
     return []
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Return the names in an expression."""
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
 def _container(node: ast.expr) -> ast.expr:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from millpond._config import LONG_ACQUIRE, SHORT_IDLE
+from millpond.doctor._behaviour import lifetime, patience
 from millpond.doctor._findings import Remark
 from millpond.doctor._options import UNKNOWN, PoolOptions
 from millpond.doctor._rules import Rules
@@ -86,13 +88,14 @@ def no_lifetime(options: PoolOptions) -> Iterator[Remark]:
         pool = millpond.Pool(url, max_lifetime=3600.0)
         DATABASES = {"default": {..., "CONN_MAX_AGE": 600}}
     """
-    name = "CONN_MAX_AGE" if options.is_django else "max_lifetime"
-    if (options.is_millpond or options.is_django) and options.is_none(name):
+    limit = lifetime(options)
+    if limit is not None and math.isinf(limit.value):
         yield Remark(
-            message=f"{name}=None: a connection is never replaced, however old it gets",
-            place=options.at(name),
+            message=f"{limit.name}={options.value(limit.name)}: "
+            "a connection is never replaced, however old it gets",
+            place=options.at(limit.name),
             fix="replace connections after a while",
-            change=options.change(name, "600" if options.is_django else "3600.0"),
+            change=options.change(limit.name, "600" if options.is_django else "3600.0"),
         )
 
 
@@ -152,14 +155,14 @@ def very_long_lifetime(options: PoolOptions) -> Iterator[Remark]:
     After:
         pool = millpond.Pool(url, max_lifetime=1800.0)
     """
-    name = {True: "CONN_MAX_AGE"}.get(options.is_django, "max_lifetime")
-    seconds = options.number(name)
-    if (options.is_millpond or options.is_django) and seconds is not None and seconds > _DAY:
+    limit = lifetime(options)
+    if limit is not None and _DAY < limit.value < math.inf:
         yield Remark(
-            message=f"{name}={seconds:g} are {seconds / _DAY:.3g} days: it will hardly ever apply",
-            place=options.at(name),
+            message=f"{limit.name}={limit.value:g} are {limit.value / _DAY:.3g} days: it will "
+            "hardly ever apply",
+            place=options.at(limit.name),
             fix="give seconds, from half an hour to some hours",
-            change=options.change(name, "3600" if options.is_django else "3600.0"),
+            change=options.change(limit.name, "3600" if options.is_django else "3600.0"),
         )
 
 
@@ -183,13 +186,14 @@ def waits_for_ever(options: PoolOptions) -> Iterator[Remark]:
         pool = millpond.Pool(url, acquire_timeout=5.0)
         engine = create_engine(url, pool_timeout=5)
     """
-    name = "pool_timeout" if options.is_sqlalchemy else "acquire_timeout"
-    if (options.is_millpond or options.is_sqlalchemy) and options.is_none(name):
+    limit = patience(options)
+    if limit is not None and math.isinf(limit.value):
         yield Remark(
-            message=f"{name}=None: whoever finds the pool exhausted waits for ever",
-            place=options.at(name),
+            message=f"{limit.name}={options.value(limit.name)}: "
+            "whoever finds the pool exhausted waits for ever",
+            place=options.at(limit.name),
             fix="give up after some seconds, sooner than whoever waits for the answer",
-            change=options.change(name, "5" if options.is_sqlalchemy else "5.0"),
+            change=options.change(limit.name, "5" if options.is_sqlalchemy else "5.0"),
         )
 
 
@@ -213,16 +217,15 @@ def waits_for_long(options: PoolOptions) -> Iterator[Remark]:
     After:
         pool = millpond.Pool(url, acquire_timeout=2.0)
     """
-    name = "pool_timeout" if options.is_sqlalchemy else "acquire_timeout"
+    limit = patience(options)
     most = _LONG_POOL_TIMEOUT if options.is_sqlalchemy else LONG_ACQUIRE
-    seconds = options.number(name)
-    if (options.is_millpond or options.is_sqlalchemy) and seconds is not None and seconds > most:
+    if limit is not None and most < limit.value < math.inf:
         yield Remark(
-            message=f"{name}={seconds:g}: over {most:g} s callers pile up behind a database that "
-            "is down or busy, rather than being told",
-            place=options.at(name),
+            message=f"{limit.name}={limit.value:g}: over {most:g} s callers pile up behind a "
+            "database that is down or busy, rather than being told",
+            place=options.at(limit.name),
             fix="give up sooner than whoever waits for the answer",
-            change=options.change(name, "2" if options.is_sqlalchemy else "2.0"),
+            change=options.change(limit.name, "2" if options.is_sqlalchemy else "2.0"),
         )
 
 

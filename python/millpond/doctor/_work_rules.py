@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from millpond.doctor._findings import Remark
 from millpond.doctor._module import Module
 from millpond.doctor._rules import Rules
-from millpond.doctor._source import dotted, own_nodes
+from millpond.doctor._source import dotted, names_in, own_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +27,10 @@ _WRITES: Final = re.compile(
     re.IGNORECASE,
 )
 _ENDS: Final = re.compile(r"\s*(commit|end)\b", re.IGNORECASE)
-_SETS: Final = re.compile(r"\s*set\s+(?!local\b|transaction\b|constraints\b)\w", re.IGNORECASE)
+_SETS: Final = re.compile(
+    r"\s*set\s+(?!(?:constraints|global|local|password|persist\w*|transaction)\b)(session\s+)?(?P<name>\w+)",
+    re.IGNORECASE,
+)
 _COMMITS: Final = frozenset({"autocommit", "begin", "commit", "execution_options", "transaction"})
 _EXECUTES: Final = frozenset({"exec_driver_sql", "execute", "executemany"})
 _TIMEOUTS: Final = frozenset(
@@ -40,6 +44,23 @@ _TIMEOUTS: Final = frozenset(
         "dbutils.pooled_db.TooManyConnectionsError",
         "millpond.dbutils.pooled_db.TooManyConnections",
         "millpond.dbutils.pooled_db.TooManyConnectionsError",
+    }
+)
+# What a loop waits for that has something else to do in each turn.
+_PACES: Final = frozenset(
+    {
+        "accept",
+        "anext",
+        "basic_get",
+        "blpop",
+        "brpop",
+        "get_message",
+        "next",
+        "poll",
+        "receive",
+        "recv",
+        "sleep",
+        "wait",
     }
 )
 _QUIET: Final = frozenset({"debug", "error", "exception", "info", "print", "warning"})
@@ -71,7 +92,12 @@ def no_commit(module: Module) -> Iterator[Remark]:
         if hold.acquisition.style == "session":
             continue
         statement = next(
-            (node for node, text in _statements(module, hold) if _WRITES.match(text)), None
+            (
+                node
+                for node, text in _statements(module, hold)
+                if _WRITES.match(text) and not _is_of_old_sqlalchemy(hold, node)
+            ),
+            None,
         )
         if statement is not None and not _commits(module, hold):
             right = "begin()" if hold.acquisition.pool.is_sqlalchemy else "transaction()"
@@ -103,6 +129,15 @@ def _statements(module: Module, hold: Hold) -> Iterator[tuple[ast.Call, str]]:
                 yield node, value
 
 
+def _is_of_old_sqlalchemy(hold: Hold, call: ast.Call) -> bool:
+    """Whether it is ``execute("...")``: what takes a plain text also commits by itself."""
+    is_plain = isinstance(call.args[0], (ast.BinOp, ast.Constant, ast.JoinedStr, ast.Name))
+    is_execute = dotted(call.func) == f"{hold.name}.execute"
+    is_engine = hold.acquisition.pool.is_sqlalchemy
+    is_dbapi = dotted(hold.acquisition.call.func).endswith(".raw_connection")
+    return is_engine and is_execute and is_plain and not is_dbapi
+
+
 def _beginning(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr) and node.values and isinstance(node.values[0], ast.Constant):
         # What follows is unknown, but it is something.
@@ -119,7 +154,7 @@ def _is_of(hold: Hold, node: ast.expr) -> bool:
     if name == hold.name:
         return True
     return any(
-        _comes_from(value, hold.name)
+        hold.name in names_in(value)
         for each in own_nodes(hold.block)
         for value in _values_of(each, name)
     )
@@ -133,14 +168,12 @@ def _values_of(node: ast.AST, name: str) -> Sequence[ast.expr]:
     return []
 
 
-def _comes_from(value: ast.expr, name: str) -> bool:
-    return any(isinstance(each, ast.Name) and each.id == name for each in ast.walk(value))
-
-
 def _commits(module: Module, hold: Hold) -> bool:
     """Whether a block may commit: by itself, or by somebody who is given the connection."""
     for node in own_nodes(*hold.block.items, *hold.block.body):
         if isinstance(node, ast.Attribute) and node.attr in _COMMITS:
+            return True
+        if isinstance(node, ast.Attribute) and _is_rehearsal(module, node):
             return True
         if (
             isinstance(node, ast.Constant)
@@ -155,10 +188,17 @@ def _commits(module: Module, hold: Hold) -> bool:
     return False
 
 
+def _is_rehearsal(module: Module, node: ast.Attribute) -> bool:
+    """Whether it is a rollback that is not for an error, and so what is meant."""
+    return node.attr == "rollback" and not any(
+        isinstance(parent, ast.ExceptHandler) for parent in module.source.ancestors(node)
+    )
+
+
 def _passes_on(module: Module, node: ast.Call | ast.Return | ast.Yield, hold: Hold) -> bool:
     """Whether a connection is passed to a function, or to whoever is in a ``yield``."""
     if not isinstance(node, ast.Call):
-        return node.value is not None and _comes_from(node.value, hold.name)
+        return node.value is not None and hold.name in names_in(node.value)
     given = [*node.args, *(word.value for word in node.keywords)]
     is_closing = module.source.qualified(node.func).startswith("contextlib.")
     return not is_closing and any(dotted(each) == hold.name for each in given)
@@ -234,9 +274,18 @@ def _is_in_while(module: Module, handler: ast.ExceptHandler) -> bool:
             return False
         if isinstance(parent, ast.While):
             calls = (node for node in own_nodes(*parent.body) if isinstance(node, ast.Call))
-            names = {dotted(call.func).rpartition(".")[2] for call in calls}
-            return not names & {"sleep", "wait"}
+            return not any(map(_paces, calls))
     return False
+
+
+def _paces(call: ast.Call) -> bool:
+    """Whether a call may wait: for time to pass, or for the next piece of work."""
+    name = dotted(call.func).rpartition(".")[2]
+    # `queue.get(True, 5)`, unlike `settings.get("name")`.
+    has_key = any(
+        not isinstance(each, ast.Constant) or isinstance(each.value, str) for each in call.args
+    )
+    return name in _PACES or (name == "get" and not has_key)
 
 
 def _does_nothing(statement: ast.stmt) -> bool:
@@ -278,8 +327,11 @@ def session_left_behind(module: Module) -> Iterator[Remark]:
             continue
         if any(name in pool.options for name in ("on_release", "on_acquire")):
             continue
-        for node, text in statements:
-            if _SETS.match(text):
+        changes = [_SETS.match(text) for _, text in statements]
+        names = Counter(change["name"].lower() for change in changes if change)
+        for (node, text), change in zip(statements, changes, strict=True):
+            # What is set twice is changed back.
+            if change and names[change["name"].lower()] == 1:
                 yield Remark(
                     message=f"{' '.join(text.split()[:2])} stays when the connection is returned, "
                     "and is the next user's",

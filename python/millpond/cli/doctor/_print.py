@@ -9,6 +9,7 @@ from rich.text import Text
 
 from millpond.cli._output import print_wrapped, width_of
 from millpond.doctor import SEVERITIES, Change, Finding, Rule
+from millpond.doctor.ask import printable
 
 __all__ = ["print_findings", "print_page"]
 
@@ -42,7 +43,7 @@ def print_page(console: Console, rule: Rule) -> None:
 
 def _print_finding(console: Console, finding: Finding) -> None:
     where = f"{finding.file}:{finding.line}" if finding.line else finding.file
-    head = Text.assemble((f"{where}  " if where else "", "bold"))
+    head = Text.assemble((f"{printable(where)}  " if where else "", "bold"))
     head.append(finding.severity, _STYLES[finding.severity]).append(f" {finding.code}")
     title = f"  {finding.title}"
     if len(head) + len(title) <= console.width:
@@ -62,7 +63,8 @@ def _print_finding(console: Console, finding: Finding) -> None:
 
 
 def _indented(console: Console, text: str, style: str = "") -> None:
-    print_wrapped(console, text, style, first=_INDENT, rest=_INDENT)
+    shown = " ".join(map(_printable, text.splitlines()))
+    print_wrapped(console, shown, style, first=_INDENT, rest=_INDENT)
 
 
 def _print_source(console: Console, source: str, line: int | None) -> None:
@@ -73,19 +75,24 @@ def _print_source(console: Console, source: str, line: int | None) -> None:
         return
     number = f"{line} | "
     for text in textwrap.dedent(source).splitlines():
-        (shown,) = _cut([text.rstrip()], _width(console) - len(number))
+        (shown,) = _cut([_printable(text.rstrip())], _width(console) - len(number))
         console.print(Text(f"    {number}{shown}", "dim"), soft_wrap=True)
         number = " " * len(number)
 
 
 def _print_change(console: Console, change: Change) -> None:
     lines = [change.before, change.after]
-    before, after = textwrap.dedent("\n".join(lines)).split("\n")
-    before, after = _cut([before, after], _width(console) - 2)
+    dedented = textwrap.dedent("\n".join(lines)).split("\n")
+    before, after = _cut(list(map(_printable, dedented)), _width(console) - 2)
     if change.before:
         console.print(Text(f"    - {before}", "red"), soft_wrap=True)
     if change.after:
         console.print(Text(f"    + {after}", "green"), soft_wrap=True)
+
+
+def _printable(source: str) -> str:
+    """Return a line of a file or a log, which may be anybody's, without what moves a cursor."""
+    return printable(source.expandtabs())
 
 
 def _width(console: Console) -> int:

@@ -7,7 +7,6 @@ As everywhere in the doctor but in `millpond.doctor.ask`, data come in and findi
     _load                       users and their queries, and the connections which they need
     _keywords                   a pool in words
     _running                    pools at work, as their process tells
-    _behaviour                  what a pool does, whatever its options are called
     _advice                     what to set, in the pool's own words
     *_rules                     the rules
 """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from millpond.doctor._behaviour import patience, size_option, size_words
 from millpond.doctor._findings import Remark
 from millpond.doctor._rules import Rules
-from millpond.doctor.outside._behaviour import patience, size_option, size_words
 from millpond.doctor.outside._load import Workload
 from millpond.sizing import queues
 

@@ -1,4 +1,4 @@
-"""What a database server says about itself, as far as a pool has to know. `_ask` asks it."""
+"""What a database server says about itself, as far as a pool has to know. `ask` asks it."""
 
 from __future__ import annotations
 

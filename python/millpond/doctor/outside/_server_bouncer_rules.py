@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from millpond.doctor._behaviour import patience, prepares
 from millpond.doctor._findings import Remark
 from millpond.doctor._rules import Rules
-from millpond.doctor.outside._behaviour import patience, prepares
 from millpond.doctor.outside._server_case import ServerCase
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from millpond.doctor._behaviour import is_for, size_words
 from millpond.doctor._findings import Place
-from millpond.doctor.outside._behaviour import is_for, size_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

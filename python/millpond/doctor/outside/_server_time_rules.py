@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from millpond.doctor._findings import Remark
-from millpond.doctor._rules import Rules
-from millpond.doctor.outside._behaviour import (
+from millpond.doctor._behaviour import (
     leaves_keepalive_alone,
     longest_silence,
     own_statement_timeout,
     patience,
 )
+from millpond.doctor._findings import Remark
+from millpond.doctor._rules import Rules
 from millpond.doctor.outside._server_case import ServerCase
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from millpond.doctor._behaviour import size_words
 from millpond.doctor._rules import Rules
 from millpond.doctor.outside._advice import advise, remark
-from millpond.doctor.outside._behaviour import size_words
 from millpond.doctor.outside._symptoms import Symptoms
 
 if TYPE_CHECKING:

@@ -31,7 +31,8 @@ KINDS: Final[Mapping[str, str]] = {
     "pool-full": r"QueuePool limit of size (?P<size>-?\d+) overflow (?P<overflow>-?\d+) reached"
     r"|couldn't get a connection after [\d.]+ sec"  # psycopg_pool
     r"|couldn't acquire a connection from pool .*?: (?P<in_use>\d+) of (?P<max_size>\d+) in use"
-    r"|TooManyConnections(?:Error)?\b"  # DBUtils
+    # DBUtils; asyncpg and psycopg call those of a server so.
+    r"|(?<!exceptions\.)(?<!errors\.)TooManyConnections(?:Error)?\b"
     r"|pool exhausted"  # psycopg2.pool, mysql.connector
     r"|redis\S*Error: Too many connections|redis\S*Error: No connection available",
     # What millpond's PoolTimeout says below its first line.
@@ -40,7 +41,8 @@ KINDS: Final[Mapping[str, str]] = {
     "slow-statements": r"connections are in use for long: look for slow",
     "slow-connects": r"connecting is slow: check the database",
     "nested": r"this thread waits for itself: release a connection first",
-    "shed": r"callers waiting already|has already \d+ requests waiting|TooManyRequests\b",
+    "shed": r"callers waiting already|has already \d+ requests waiting"
+    r"|psycopg_pool\S*TooManyRequests\b",
     "role-full": r"too many connections for (?:role|database)|max_user_connections",
     "server-full": r"too many clients already|remaining connection slots are reserved"
     r"|Too many connections|max number of clients reached"
@@ -83,6 +85,11 @@ _ANY: Final = re.compile(
 )
 _ANCHORS: Final = sorted(
     {anchor(each) for texts in KINDS.values() for each in alternatives(texts)}, key=len
+)
+# What a network says of any connection may be about one of HTTP.
+_OF_ANY_NETWORK: Final = frozenset({"cut", "unreachable"})
+_HTTP: Final = re.compile(
+    r"HTTPS?Connection|\burllib3\b|\brequests\.exceptions\b|\bhttpx\b|\baiohttp\.client|\bupstream\b"
 )
 _GROUPS: Final = {kind.replace("-", "_"): kind for kind in KINDS}
 
@@ -158,6 +165,8 @@ def _scan(lines: Iterable[str], file: str | None) -> tuple[Counter[str], dict[st
             continue
         groups = {name: value for name, value in found.groupdict().items() if value is not None}
         kind = next(_GROUPS[name] for name in groups if name in _GROUPS)
+        if kind in _OF_ANY_NETWORK and _HTTP.search(line):
+            continue
         counts[kind] += 1
         if kind not in firsts:
             place = Place(file, number if file else None, "".join(islice(line.strip(), 300)))

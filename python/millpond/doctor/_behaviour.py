@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from millpond.doctor._options import PoolOptions
 
-_QUEUES: Final = frozenset({"", "QueuePool", "AsyncAdaptedQueuePool"})
 # The drivers of SQLAlchemy that prepare statements on the server by themselves.
 _PREPARING: Final = ("postgresql+psycopg://", "postgresql+asyncpg://")
 # What `PoolOptions.database` calls the kinds of servers.
@@ -52,16 +51,14 @@ def size_words(pool: PoolOptions) -> str:
 
 def patience(pool: PoolOptions) -> Named | None:
     """Return how long a caller waits for a connection; infinite if for ever."""
-    if pool.is_millpond:
-        name = "acquire_timeout"
-    elif pool.is_sqlalchemy:
-        name = "pool_timeout"
-    else:
-        return None
-    if pool.is_none(name):
-        return Named(name, math.inf)
-    value = pool.number(name)
-    return None if value is None else Named(name, value)
+    name = "pool_timeout" if pool.is_sqlalchemy else "acquire_timeout"
+    return _first(pool, [name]) if pool.is_sqlalchemy or pool.is_millpond else None
+
+
+def lifetime(pool: PoolOptions) -> Named | None:
+    """Return how old a connection may become; infinite if it is never replaced."""
+    name = "CONN_MAX_AGE" if pool.is_django else "max_lifetime"
+    return _first(pool, [name]) if pool.is_django or pool.is_millpond else None
 
 
 def longest_silence(pool: PoolOptions) -> Named | None:
@@ -126,6 +123,6 @@ def _first(pool: PoolOptions, names: Iterable[str]) -> Named | None:
 
 def _silence_of_an_engine(pool: PoolOptions) -> Named | None:
     pre_ping, recycle = pool.value("pool_pre_ping"), pool.number("pool_recycle")
-    if pre_ping is not False or recycle is None or pool.pool_class not in _QUEUES:
+    if pre_ping is not False or recycle is None or not pool.is_queue:
         return None
     return Named("pool_recycle", math.inf if recycle < 0 else recycle)
