@@ -32,9 +32,10 @@ def seconds(duration: float | None) -> str:
     if duration is None:
         return "-"
     for limit, factor, unit in ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
-        if 0 < duration < limit:
+        # What would be rounded up to a thousand has the next unit.
+        if 0 < duration < 0.9995 * limit:
             return f"{duration * factor:.3g} {unit}"
-    if duration < 10_000:  # noqa: PLR2004  three hours
+    if duration < 9_999.5:  # noqa: PLR2004  three hours
         return f"{duration:.4g} s"
     return f"{duration / 3600:.4g} h"
 

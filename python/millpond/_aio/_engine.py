@@ -26,6 +26,7 @@ from millpond._aio._loop import (
     running_loop,
 )
 from millpond._aio._work import LoopWork
+from millpond._stats import WindowStats
 from millpond.drivers import TransactionStatus, aio
 from millpond.errors import PoolExhausted, PoolTimeout
 
@@ -74,7 +75,6 @@ class LoopEngine(LoopWork[C]):
         options |= {"on_acquire": None, "on_release": None, "on_exhausted": None}
         self._start(options, threading.main_thread().ident or 0)
         self._listeners = owner._listeners
-        self._update_heard()
         self._learn()
         TASKS.watch(loop)
         self._farewell = hear_the_end(self)
@@ -282,13 +282,29 @@ class LoopEngine(LoopWork[C]):
         held = ((slot["slot"], tasks.get(slot["holder"])) for slot in slots)
         return {slot: task.get_name() for slot, task in held if task is not None}
 
+    def _caller(self) -> int:
+        return number_of(asyncio.current_task(self.loop))
+
     def _emit_later(self, kind: str, **details: Any) -> None:  # noqa: ANN401
         if self._listeners.of(kind):
             call_in(self.loop, partial(self._emit, kind, **details, shield=BaseException))
 
     def own_stats(self) -> PoolStats:
-        """Return what this engine is like right now."""
+        """Return what this engine is like right now, without a window."""
         return super().stats()
+
+    # The window is the whole pool's: it goes on when this loop ends, and this engine is forgotten.
+
+    def _begin_window(self) -> None:
+        super()._begin_window()
+        self._window = self._owner._window
+
+    def _take_sample(self) -> None:
+        self._owner.stats()
+
+    def _measure(self, values: Mapping[str, Any]) -> WindowStats:
+        del values
+        return WindowStats()
 
     def _is_known(self) -> bool:
         driver: object = self._driver
