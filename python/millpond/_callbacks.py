@@ -120,7 +120,9 @@ class Callbacks(Observed[C]):
             error,
             leak_threshold=self._config.leak_threshold,
             suspended=self.suspended,
-            running=_messages.running_threads(),
+            running=_messages.running(
+                one.holder for one in stats.connections if one.holder is not None
+            ),
             own=self._caller(),
         )
         reason = _explain.reason_of(stats, wait)

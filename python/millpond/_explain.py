@@ -88,7 +88,7 @@ class Wait:
         leak_threshold: That of the pool.
         limit: What the pool calls its size.
         suspended: Whether the pool keeps everybody waiting.
-        running: The numbers of the threads that run; ``None`` if that is not known.
+        running: The numbers of the holders that have not ended; ``None`` if that is not known.
         own: The number of the one that waited, thread or task.
     """
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from millpond import _threads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
     from millpond._stats import ConnectionStats, PoolStats
@@ -20,13 +21,13 @@ _collecting = threading.RLock()
 class Holders(Protocol):
     """Those who may hold connections and are no threads: tasks."""
 
-    def running(self) -> frozenset[int]:
-        """Return the numbers of those that run, as the core has them."""
+    def has_ended(self, number: int) -> bool:
+        """Tell whether one of them has ended for certain."""
 
     def after_fork(self) -> None:
         """Begin anew in the child of a fork."""
 
-    def name_of(self, number: int) -> str | None:
+    def name_of(self, number: int) -> str:
         """Name one of them, if its name is known."""
 
     def place_of(self, number: int) -> str | None:
@@ -112,12 +113,16 @@ def _frames() -> dict[int, FrameType]:
                 gc.enable()
 
 
-def running_threads() -> frozenset[int]:
-    """Return the numbers of all threads that run, also of those that Python did not start.
+def running(numbers: Iterable[int]) -> frozenset[int]:
+    """Return those that have not ended, of some threads and tasks.
 
-    And of tasks, which have numbers too.
+    Args:
+        numbers: Their numbers. Threads may be such as Python did not start.
     """
-    return frozenset(_frames()).union(*(holders.running() for holders in _others))
+    asked = frozenset(numbers)
+    tasks = frozenset(filter(is_task, asked))
+    ended = {one for one in tasks if all(holders.has_ended(one) for holders in _others)}
+    return (tasks - ended) | ((asked - tasks) & _frames().keys())
 
 
 def after_fork() -> None:
@@ -132,7 +137,7 @@ def thread_name(ident: int) -> str:
     """Name a thread, or a task, by its number."""
     if is_task(ident):
         names = (holders.name_of(ident) for holders in _others)
-        return next(filter(None, names), "a task that has ended")
+        return next(names, "a task")
     if ident == threading.get_ident():
         return "this same thread"
     return f"thread {_threads.names().get(ident, f'{ident}, which has ended')}"

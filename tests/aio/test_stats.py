@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +14,13 @@ from async_fakes import AsyncFakeDatabase
 from async_loops import loop_in_thread
 from fakes import OperationalError
 from helpers import in_thread, lines_of
+from millpond._aio import _tasks
 from millpond._aio._engine import LoopEngine
 from observing import Diary, async_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from millpond._core import ManualClock
 
 
@@ -183,4 +188,143 @@ def test_a_pool_in_two_loops_is_one_to_who_looks(clock: ManualClock) -> None:
         assert (stats.window.seconds, stats.window.acquired) == (10.0, 2)
         for call, conn in zip((one, other), held, strict=True):
             call(pool.release(conn))
-            call(pool.close())
+        one(pool.close())
+
+
+def test_a_thousand_timeouts_at_once_look_at_all_tasks_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float] = []
+    all_tasks = asyncio.all_tasks
+
+    def counted(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
+        looks.append(loop.time())
+        return all_tasks(loop)
+
+    async def main() -> list[str | None]:
+        async with async_pool(max_size=3) as pool:
+            held = [await asyncio.create_task(pool.acquire()) for _ in range(2)]
+
+            async def hold() -> None:
+                async with pool.connection():
+                    await over.wait()
+
+            async def give_up() -> str | None:
+                with pytest.raises(millpond.PoolTimeout) as caught:
+                    await pool.acquire(timeout=0.1)
+                return caught.value.reason
+
+            over = asyncio.Event()
+            holder = asyncio.create_task(hold())
+            monkeypatch.setattr(asyncio, "all_tasks", counted)
+            reasons = await asyncio.gather(*(give_up() for _ in range(1000)))
+            over.set()
+            await holder
+            for one in held:
+                await pool.release(one)
+            return reasons
+
+    # Two of the tasks that hold connections have ended.
+    assert set(asyncio.run(main())) == {"leak_suspected"}
+    assert len(looks) < 500
+
+
+class TestTasks:
+    """Who looks for tasks, however many there are."""
+
+    @pytest.fixture
+    def now(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """Give the time, to change."""
+        made = [100.0]
+        monkeypatch.setattr(_tasks, "time", SimpleNamespace(perf_counter=lambda: made[0]))
+        return made
+
+    @pytest.fixture
+    def looks(self, monkeypatch: pytest.MonkeyPatch, now: list[float]) -> Iterator[list[float]]:
+        """Give when all were looked at, and have that take as long as the first of them says."""
+        made = [0.0]
+        all_tasks = asyncio.all_tasks
+
+        def slowly(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any]]:
+            now[0] += made[0]
+            made.append(now[0])
+            return all_tasks(loop)
+
+        monkeypatch.setattr(asyncio, "all_tasks", slowly)
+        yield made
+        monkeypatch.undo()
+
+    def test_who_was_found_is_not_looked_for_again(self, looks: list[float]) -> None:
+        async def main() -> None:
+            tasks, own = _tasks.Tasks(), asyncio.current_task()
+            tasks.watch(asyncio.get_running_loop())
+            number = _tasks.number_of(own)
+
+            assert [tasks.find([number]) for _ in range(3)] == [{number: own}] * 3
+            assert tasks.name_of(number) == "this same task"
+            assert not tasks.has_ended(number)
+
+        asyncio.run(main())
+        assert len(looks) == 2
+
+    def test_one_look_answers_for_all_who_have_ended(self, looks: list[float]) -> None:
+        async def main() -> None:
+            tasks = _tasks.Tasks()
+            tasks.watch(asyncio.get_running_loop())
+            assert tasks.find([1, 3, 5]) == {}
+
+            assert [tasks.has_ended(number) for number in (1, 3, 5)] == [True] * 3
+            assert tasks.name_of(3) == "a task that has ended"
+
+        asyncio.run(main())
+        assert len(looks) == 2
+
+    def test_who_has_ended_is_looked_for_again_after_a_moment(
+        self, looks: list[float], now: list[float]
+    ) -> None:
+        async def main() -> None:
+            tasks = _tasks.Tasks()
+            tasks.watch(asyncio.get_running_loop())
+            for _ in range(3):
+                assert tasks.has_ended(1)
+                now[0] += 2 * _tasks.LONG
+
+        asyncio.run(main())
+        assert len(looks) == 4
+
+    def test_a_long_look_is_not_repeated_at_once_and_nobody_is_slandered_meanwhile(
+        self, looks: list[float], now: list[float]
+    ) -> None:
+        async def main() -> None:
+            tasks = _tasks.Tasks()
+            tasks.watch(asyncio.get_running_loop())
+            looks[0] = 0.5
+            assert tasks.has_ended(1)
+            now[0] += 4.9
+
+            assert tasks.has_ended(1)
+            assert not tasks.has_ended(3)
+            assert tasks.name_of(3) == "a task"
+            assert len(looks) == 2
+
+            now[0] += 0.2
+            assert tasks.has_ended(3)
+
+        asyncio.run(main())
+        assert len(looks) == 3
+
+    def test_a_task_that_was_found_is_not_kept_alive(self) -> None:
+        async def main() -> None:
+            tasks = _tasks.Tasks()
+            tasks.watch(asyncio.get_running_loop())
+            other = asyncio.create_task(asyncio.sleep(0))
+            number, reference = _tasks.number_of(other), weakref.ref(other)
+            assert other in tasks.find([number]).values()
+            await other
+            assert tasks.has_ended(number)
+
+            del other
+            await asyncio.sleep(0)  # the loop has it in its hands until then
+            assert reference() is None
+
+        asyncio.run(main())

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from millpond._aio import _jobs
 from millpond._aio._loop import (
     IN_HOOK,
-    TASKS,
     Bell,
     call_in,
     hear_the_end,
-    number_of,
     running_loop,
 )
+from millpond._aio._tasks import TASKS, number_of
 from millpond._aio._work import LoopWork
 from millpond._stats import WindowStats
 from millpond.drivers import TransactionStatus, aio
@@ -278,9 +277,9 @@ class LoopEngine(LoopWork[C]):
 
     def _holder_names(self, slots: Iterable[Mapping[str, Any]]) -> dict[int, str]:
         """Name those who hold connections, by slot: here, tasks."""
-        tasks = TASKS.by_number()
-        held = ((slot["slot"], tasks.get(slot["holder"])) for slot in slots)
-        return {slot: task.get_name() for slot, task in held if task is not None}
+        holders = {slot["slot"]: slot["holder"] for slot in slots if slot["holder"] is not None}
+        tasks = TASKS.find(holders.values())
+        return {slot: tasks[one].get_name() for slot, one in holders.items() if one in tasks}
 
     def _caller(self) -> int:
         return number_of(asyncio.current_task(self.loop))
