@@ -447,6 +447,31 @@ def test_in_the_child_of_a_fork_everything_is_told_from_the_beginning() -> None:
     assert lines_of(script) == ["(1, 1.0)", "(2, 2.0)"]
 
 
+def test_the_global_provider_may_come_later_than_the_first_who_asks_for_it() -> None:
+    script = """
+        import millpond
+        from fakes import FakeDatabase
+        from millpond.exporters.opentelemetry import instrument
+        from opentelemetry.metrics import set_meter_provider
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        pools = [millpond.Pool(FakeDatabase().connect, name=name) for name in "abc"]
+        reader = InMemoryMetricReader()
+        provider = MeterProvider([reader])
+        instrument([pools[0]])
+        set_meter_provider(provider)
+        instrument([pools[1]])
+        instrument([pools[2]], provider)
+        for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+            if metric.name == "db.client.connection.max":
+                points = metric.data.data_points
+                print(*(one.attributes["db.client.connection.pool.name"] for one in points))
+    """
+
+    assert lines_of(script) == ["a b c"]
+
+
 def test_without_an_sdk_nothing_happens(make_pool: MakePool) -> None:
     instrument([make_pool()]).uninstrument()
 

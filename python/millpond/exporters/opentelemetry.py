@@ -90,14 +90,27 @@ def instrument(pools: Pools = None, meter_provider: MeterProvider | None = None)
     wanted = chosen(pools)
     provider = get_meter_provider() if meter_provider is None else meter_provider
     with _lock:
-        bridge = _bridges.get(provider)
-        if bridge is None:
-            # The SDK has each instrument once and keeps its callbacks for ever, so they stay, with
-            # nothing to tell after `uninstrument`.
-            bridge = _bridges[provider] = _Bridge(
-                provider.get_meter("millpond", __version__, schema_url=SCHEMA_URL)
-            )
-    return Instrumentation(wanted, bridge)
+        return Instrumentation(wanted, _bridge_of(provider))
+
+
+def _bridge_of(provider: MeterProvider) -> _Bridge:
+    """Return a provider's instruments.
+
+    The SDK has each of them once and keeps its callbacks for ever, so they stay, with nothing to
+    tell after `uninstrument`; and it drops the callbacks of a second one without a word.
+    """
+    if provider is get_meter_provider():
+        provider = next(filter(_stands_in, _bridges), provider)
+    bridge = _bridges.get(provider)
+    if bridge is None:
+        meter = provider.get_meter("millpond", __version__, schema_url=SCHEMA_URL)
+        bridge = _bridges[provider] = _Bridge(meter)
+    return bridge
+
+
+def _stands_in(provider: MeterProvider) -> bool:
+    """Tell whether it is what the API has before a global provider is set, to which it leads on."""
+    return type(provider).__module__.startswith("opentelemetry.metrics.")
 
 
 class _Bridge:
