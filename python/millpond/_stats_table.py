@@ -41,10 +41,12 @@ def seconds(duration: float | None) -> str:
 
 
 def _now(stats: PoolStats) -> Iterator[str]:
-    yield (
-        f"pool {stats.name!r}: {stats.in_use} in use, {stats.idle} idle, {stats.opening} opening, "
+    counts = (
+        f"{stats.in_use} in use, {stats.idle} idle, {stats.opening} opening, "
         f"{stats.waiting} waiting"
     )
+    name = _shortened(repr(stats.name), WIDTH - len(f"pool : {counts}"))
+    yield f"pool {name}: {counts}"
     age = f", mean age {seconds(stats.mean_age)}" if stats.mean_age is not None else ""
     yield (
         f"  size {stats.size}, {stats.min_size} to {stats.max_size}; "
@@ -57,6 +59,10 @@ def _now(stats: PoolStats) -> Iterator[str]:
         yield f"  connecting has failed for {seconds(stats.failing)}"
     if stats.last_error is not None:
         yield f"  last error: {stats.last_error}"
+
+
+def _shortened(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _counters(stats: PoolStats) -> Iterator[str]:
@@ -125,7 +131,7 @@ def _connections(connections: tuple[ConnectionStats, ...]) -> Iterator[str]:
 def _holder(connection: ConnectionStats) -> str:
     if connection.holder is None:
         return ""
-    name = connection.holder_name or str(connection.holder)
+    name = " ".join((connection.holder_name or str(connection.holder)).split())
     if connection.site is None:
         return name
     # If one of them has to be shortened, the line is what leads on.

@@ -282,7 +282,7 @@ def test_counters_are_exact_under_eight_threads(make_pool: MakePool, driver: Fak
             else:
                 told["acquired"] += 1
                 if turn % 7 == 0:
-                    threading.Event().wait(0.001)
+                    threading.Event().wait(0.001)  # or hardly anybody would have to wait
                 (pool.discard if turn % 50 == 0 else pool.release)(conn)
         return told
 

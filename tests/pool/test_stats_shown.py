@@ -6,7 +6,7 @@ import json
 import math
 import pickle
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -146,6 +146,18 @@ class TestShown:
         assert place.rpartition(":")[2].isdigit()
         assert " 50%" not in table.splitlines()[0]
         assert "75% in use" in table
+
+    def test_names_may_be_long_and_odd(self, make_pool: MakePool) -> None:
+        stats = make_pool(name="checkout-" * 9).stats()
+        held = millpond.ConnectionStats(0, "in use", 1.0, 1, None, 1.0, 7, None, None, "a\nb", 1)
+
+        table = str(replace(stats, connections=(held,)))
+
+        first, last = table.splitlines()[0], table.splitlines()[-1]
+        assert first.startswith("pool 'checkout-checkout-")
+        assert first.endswith("…: 0 in use, 0 idle, 0 opening, 0 waiting")
+        assert len(first) == 80
+        assert last.endswith("  a b")
 
     def test_an_empty_pool_has_a_table_too(self) -> None:
         assert "nobody" in str(merge("nobody", (0, 0), []))

@@ -85,7 +85,11 @@ def test_alone_it_has_no_websockets() -> None:
 
 
 def test_the_format_of_the_metrics_is_negotiated() -> None:
-    accept = [(b"host", b"x"), (b"Accept", b"application/openmetrics-text; version=1.0.0")]
+    accept = [
+        (b"host", b"x"),
+        (b"accept", b"text/html"),
+        (b"Accept", b"application/openmetrics-text; version=1.0.0"),
+    ]
 
     _, headers, _ = ask(asgi_app([]), "/metrics", headers=accept)
 

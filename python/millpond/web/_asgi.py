@@ -68,8 +68,8 @@ def _respond(site: Site, scope: Scope) -> Response | None:
     # leave it out.
     if f"{path}/".startswith(f"{base}/"):
         path = path[len(base) :]
-    accept = (value for name, value in scope["headers"] if name.lower() == b"accept")
-    request = Request(scope["method"], next(accept, b"").decode("latin-1"), base)
+    accept = b", ".join(value for name, value in scope["headers"] if name.lower() == b"accept")
+    request = Request(scope["method"], accept.decode("latin-1"), base)
     return site.respond(path, request)
 
 
