@@ -64,7 +64,7 @@ EXCLUDED: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "test_recovery": ("test_a_driver_that_fails_to_judge_an_error_does_not_hide_it",),
     },
     "a listener is called in the loop, and can't wait for anything there": {
-        "test_events": ("TestUsingThePool",),
+        "test_listeners": ("TestUsingThePool",),
     },
     "a reset is awaited, so it has a deadline, and the timer something to do": {
         "test_stats_window": ("test_it_adds_nothing_for_the_timer_to_do",),
@@ -78,12 +78,13 @@ EXCLUDED: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "reads the source of the package, once is enough": {
         "test_logging": ("test_each_record_has_its_pool_and_event",),
     },
+    "asks no pool anything, so once is enough": {"test_timeout_rules": ()},
     "looks at the calls of its own thread": {
-        "test_events": ("test_without_a_listener_to_them_acquire_and_release_run_no_python",),
+        "test_listeners": ("test_without_a_listener_to_them_acquire_and_release_run_no_python",),
     },
     "asks for more than a thread for each call of the driver can do: see test_loops.py": {
         "test_stress": ("test_whatever_happens_at_once_the_books_balance",),
-        "test_events": (
+        "test_listeners": (
             "test_listeners_that_come_and_go_under_load_miss_nothing_while_they_are_there",
         ),
     },

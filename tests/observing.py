@@ -82,3 +82,23 @@ class Told:
         """Change some of them, and some of the window's."""
         made = replace(self._stats.window, **(window or {}))
         self._stats = replace(self._stats, window=made, **values)
+
+
+class Diary:
+    """A listener that writes everything down."""
+
+    def __init__(self) -> None:
+        self.events: list[millpond.PoolEvent] = []
+
+    def __call__(self, event: millpond.PoolEvent) -> None:
+        self.events.append(event)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+    def only(self, kind: str) -> millpond.PoolEvent:
+        """Give the one event of a kind, once it is there."""
+        eventually(lambda: kind in self.kinds)
+        (event,) = [event for event in self.events if event.kind == kind]
+        return event

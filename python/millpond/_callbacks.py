@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -18,8 +19,6 @@ from millpond._timer import TIMER
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
-    import threading
-
     from millpond._config import PoolConfig
     from millpond._core import Job
     from millpond._stats import PoolStats
@@ -121,7 +120,10 @@ class Callbacks(Observed[C]):
             error,
             leak_threshold=self._config.leak_threshold,
             suspended=self.suspended,
-            running=_messages.running_threads(),
+            running=_messages.running(
+                one.holder for one in stats.connections if one.holder is not None
+            ),
+            own=self._caller(),
         )
         reason = _explain.reason_of(stats, wait)
         message = _explain.message_of(stats, wait, reason)
@@ -129,6 +131,10 @@ class Callbacks(Observed[C]):
         if kind == "timeout":
             self._emit("timed_out", seconds=seconds, reason=reason, error=timeout)
         return timeout
+
+    def _caller(self) -> int:
+        """Return the number by which the core knows who is calling."""
+        return threading.get_ident()
 
     def _timeout(
         self, message: str, reason: str, stats: PoolStats, error: BaseException | None
@@ -148,10 +154,10 @@ class Callbacks(Observed[C]):
     ) -> None:
         now = _messages.place_now(holder)
         logger.warning(
-            "pool %r: connection %d has been held for %.3g s by %s%s%s",
+            "pool %r: connection %d has been held for %s by %s%s%s",
             self.name,
             slot,
-            held,
+            _messages.span(held),
             _messages.thread_name(holder),
             f", acquired at {_messages.place(site)}" if site else "",
             f", now at {now}" if now else "",

@@ -41,7 +41,7 @@ class PoolEvent:
             ``"discarded"``, ``"dead"``, ``"detached"``, ``"reset"``.
         waited: A caller that had to queue gets a connection, `seconds` after it asked.
         timed_out: An acquire ends by the `PoolTimeout` `error` after `seconds`; `reason` is the
-            error's.
+            error's. Not one that is refused before it waits, as the database is down or by `shed`.
         leaked: Somebody has had a connection for `seconds`, longer than `leak_threshold`, and
             acquired it in the line `reason`.
         validation_failed: A connection did not prove to be alive, after `seconds`. `reason` says
@@ -76,11 +76,12 @@ if TYPE_CHECKING:
 class Entry:
     """One listener, as often as it was added."""
 
-    __slots__ = ("listener",)
+    __slots__ = ("listener", "removed")
 
     def __init__(self, listener: Listener) -> None:
         """Hold the listener."""
         self.listener = listener
+        self.removed = False
 
 
 def _check(listener: object, kinds: tuple[object, ...]) -> None:
@@ -122,6 +123,8 @@ class Listeners:
 
     def remove(self, entry: Entry) -> None:
         """Have a listener told no more. One that is being told right now comes to its end."""
+        # Also for who tells of an event right now, and has not come to it yet.
+        entry.removed = True
         with self.lock:
             left = {
                 kind: tuple(one for one in entries if one is not entry)
@@ -158,7 +161,7 @@ class Listeners:
         """
         inside: set[Entry] = self._telling.__dict__.setdefault("inside", set())
         for entry in self.of(event.kind):
-            if entry in inside:
+            if entry in inside or entry.removed:
                 continue
             inside.add(entry)
             try:

@@ -20,13 +20,14 @@ The reasons, in the order in which they are looked for; the first that fits is t
     tenth of a second: the pool is as large as ever, and stands still.
 ``exhausted``
     None of this: connections come and go, and there are more callers than they can serve. Also when
-    a thread waits for a connection that it has itself, and when each thread keeps its own.
+    a thread, or a task, waits for a connection that it has itself, when each thread keeps its own,
+    and when the pool is suspended.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from millpond import _messages
@@ -71,7 +72,7 @@ _TRACING: Final = {
     True: "the lines are above",
     False: "leak_threshold= shows the lines that acquire them",
 }
-_OWN: Final = "this thread waits for itself: release a connection first, or raise {limit}"
+_OWN: Final = "this {who} waits for itself: release a connection first, or raise {limit}"
 _KEPT: Final = "raise {limit} to the number of threads, end threads or use release_thread()"
 _SUSPENDED: Final = "the pool is suspended: call resume()"
 
@@ -87,7 +88,8 @@ class Wait:
         leak_threshold: That of the pool.
         limit: What the pool calls its size.
         suspended: Whether the pool keeps everybody waiting.
-        running: The numbers of the threads that run; ``None`` if that is not known.
+        running: The numbers of the holders that have not ended; ``None`` if that is not known.
+        own: The number of the one that waited, thread or task.
     """
 
     seconds: float
@@ -97,6 +99,7 @@ class Wait:
     limit: str = "max_size"
     suspended: bool = False
     running: frozenset[int] | None = None
+    own: int = field(default_factory=threading.get_ident)
 
 
 def reason_of(stats: PoolStats, wait: Wait) -> str:
@@ -115,9 +118,9 @@ def reason_of(stats: PoolStats, wait: Wait) -> str:
 def message_of(stats: PoolStats, wait: Wait, reason: str) -> str:
     """Say what happened, who has the connections, who else waits, and what to do."""
     said = (
-        f"couldn't acquire a connection from pool {stats.name!r} in {wait.seconds:.3g} s: "
-        f"{stats.in_use} of {stats.max_size} in use, {stats.idle} idle, "
-        f"{stats.opening} being opened, {stats.waiting} waiting"
+        f"couldn't acquire a connection from pool {stats.name!r} in "
+        f"{_messages.span(wait.seconds)}: {stats.in_use} of {stats.max_size} in use, "
+        f"{stats.idle} idle, {stats.opening} being opened, {stats.waiting} waiting"
     )
     lines = [said, *_holders(stats), *_others(stats)]
     if wait.error is not None:
@@ -145,14 +148,14 @@ def _holders(stats: PoolStats) -> Iterator[str]:
 def _others(stats: PoolStats) -> Iterator[str]:
     """Tell of those who wait, and of the connections that they may be waiting for."""
     if stats.waiting:
-        ages = ", ".join(f"{age:.3g} s" for age in stats.waits[:MAX_WAITERS])
+        ages = ", ".join(map(_messages.span, stats.waits[:MAX_WAITERS]))
         high = f"; {stats.waiting_high} of them with priority" if stats.waiting_high else ""
         others = "caller waits" if stats.waiting == 1 else "callers wait"
         yield f"  {stats.waiting} {others}, the first for {ages}{high}"
     opening = [one for one in stats.connections if one.state == "connecting"]
     opening.sort(key=lambda one: -one.age)
     for one in opening[:MAX_CONNECTS]:
-        yield f"  connection {one.slot} being opened for {one.age:.3g} s"
+        yield f"  connection {one.slot} being opened for {_messages.span(one.age)}"
     if len(opening) > MAX_CONNECTS:
         yield f"  and {len(opening) - MAX_CONNECTS} more"
 
@@ -166,11 +169,12 @@ def _advice(stats: PoolStats, wait: Wait, reason: str) -> str:
     elif reason == "exhausted" and _waits_for_itself(stats, wait):
         advice = _OWN
     tracing = _TRACING[wait.leak_threshold is not None]
-    return advice.format(limit=wait.limit, overtaken=wait.overtaken, tracing=tracing)
+    who = "task" if _messages.is_task(wait.own) else "thread"
+    return advice.format(limit=wait.limit, overtaken=wait.overtaken, tracing=tracing, who=who)
 
 
 def _is_down(stats: PoolStats, wait: Wait) -> bool:
-    return wait.error is not None and stats.size < stats.max_size
+    return wait.error is not None and not wait.suspended and stats.size < stats.max_size
 
 
 def _is_connecting(stats: PoolStats, wait: Wait) -> bool:
@@ -180,11 +184,9 @@ def _is_connecting(stats: PoolStats, wait: Wait) -> bool:
 
 
 def _waits_for_itself(stats: PoolStats, wait: Wait) -> bool:
-    del wait
     held = _held(stats)
-    own = threading.get_ident()
     full = len(held) >= stats.max_size
-    return full and all(one.holder == own for one in held)
+    return full and all(one.holder == wait.own for one in held)
 
 
 def _has_leak(stats: PoolStats, wait: Wait) -> bool:

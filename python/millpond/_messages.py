@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from millpond import _threads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
     from millpond._stats import ConnectionStats, PoolStats
@@ -20,13 +21,13 @@ _collecting = threading.RLock()
 class Holders(Protocol):
     """Those who may hold connections and are no threads: tasks."""
 
-    def running(self) -> frozenset[int]:
-        """Return the numbers of those that run, as the core has them."""
+    def has_ended(self, number: int) -> bool:
+        """Tell whether one of them has ended for certain."""
 
     def after_fork(self) -> None:
         """Begin anew in the child of a fork."""
 
-    def name_of(self, number: int) -> str | None:
+    def name_of(self, number: int) -> str:
         """Name one of them, if its name is known."""
 
     def place_of(self, number: int) -> str | None:
@@ -45,7 +46,7 @@ def down(stats: PoolStats, error: BaseException | None) -> str:
     """Explain why a caller does not even wait."""
     said = (
         f"couldn't acquire a connection from pool {stats.name!r}: nothing is open, and for "
-        f"{stats.failing or 0.0:.3g} s no attempt to connect has succeeded"
+        f"{span(stats.failing or 0.0)} no attempt to connect has succeeded"
     )
     lines = [said]
     if error is not None:
@@ -63,7 +64,7 @@ def holder(connection: ConnectionStats) -> str:
     """Say who holds a connection."""
     if is_kept(connection):
         return _keeper(connection)
-    said = f"  connection {connection.slot} held for at least {connection.held or 0.0:.3g} s"
+    said = f"  connection {connection.slot} held for at least {span(connection.held or 0.0)}"
     ident = connection.holder
     if ident is None:
         return said
@@ -79,7 +80,7 @@ def place_now(ident: int) -> str | None:
     """Say where in the code a thread or a task is, if that can be seen from here."""
     places = (holders.place_of(ident) for holders in _others)
     place = next(filter(None, places), None)
-    if place is not None or _is_task(ident):
+    if place is not None or is_task(ident):
         return place
     frame = _frames().get(ident)
     if ident == threading.get_ident() or frame is None:
@@ -90,7 +91,7 @@ def place_now(ident: int) -> str | None:
 def _keeper(connection: ConnectionStats) -> str:
     name = thread_name(connection.holder or 0)
     said = f"  connection {connection.slot} kept by {name}"
-    return said if connection.idle is None else f"{said}, idle for {connection.idle:.3g} s"
+    return said if connection.idle is None else f"{said}, idle for {span(connection.idle)}"
 
 
 def _frames() -> dict[int, FrameType]:
@@ -112,12 +113,16 @@ def _frames() -> dict[int, FrameType]:
                 gc.enable()
 
 
-def running_threads() -> frozenset[int]:
-    """Return the numbers of all threads that run, also of those that Python did not start.
+def running(numbers: Iterable[int]) -> frozenset[int]:
+    """Return those that have not ended, of some threads and tasks.
 
-    And of tasks, which have numbers too.
+    Args:
+        numbers: Their numbers. Threads may be such as Python did not start.
     """
-    return frozenset(_frames()).union(*(holders.running() for holders in _others))
+    asked = frozenset(numbers)
+    tasks = frozenset(filter(is_task, asked))
+    ended = {one for one in tasks if all(holders.has_ended(one) for holders in _others)}
+    return (tasks - ended) | ((asked - tasks) & _frames().keys())
 
 
 def after_fork() -> None:
@@ -130,15 +135,15 @@ def after_fork() -> None:
 
 def thread_name(ident: int) -> str:
     """Name a thread, or a task, by its number."""
-    if _is_task(ident):
+    if is_task(ident):
         names = (holders.name_of(ident) for holders in _others)
-        return next(filter(None, names), "a task that has ended")
+        return next(names, "a task")
     if ident == threading.get_ident():
         return "this same thread"
     return f"thread {_threads.names().get(ident, f'{ident}, which has ended')}"
 
 
-def _is_task(ident: int) -> bool:
+def is_task(ident: int) -> bool:
     """Tell a task's number from a thread's, which is even: an address, or one of every four."""
     return ident % 2 == 1
 
@@ -147,6 +152,11 @@ def place(site: tuple[str, int, str]) -> str:
     """Show a line of code so that editors find it."""
     file, line, function = site
     return f"{file}:{line} in {function}"
+
+
+def span(seconds: float) -> str:
+    """Show a duration with three digits, and with as many as it takes before the point."""
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"  # noqa: PLR2004
 
 
 def one_line(error: BaseException) -> str:

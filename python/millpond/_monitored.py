@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from millpond._config import check_timeout
-from millpond._messages import one_line
+from millpond._messages import one_line, span
 from millpond._watched import check_pool
 from millpond.errors import PoolConfigError
 
@@ -121,9 +121,9 @@ class _Call:
         after = self._pool.stats()
         logger.log(
             level,
-            "%s took %.3g s%s; pool %r before: %s; after: %s",
+            "%s took %s%s; pool %r before: %s; after: %s",
             self._name,
-            seconds,
+            span(seconds),
             f" and failed: {one_line(error)}" if error is not None else "",
             after.name,
             _words(self._before),

@@ -55,7 +55,7 @@ class Observed(Listening, CorePool[C]):
             snapshot,
             names=self._holder_names(snapshot["slots"]),
             last_error=None if error is None else one_line(error),
-            measure=self._window.measure,
+            measure=self._measure,
         )
 
     def _face(self) -> Any:  # noqa: ANN401  a pool of whatever kind
@@ -77,7 +77,7 @@ class Observed(Listening, CorePool[C]):
     def _after_fork(self, main_thread: int) -> None:
         self._listeners.after_fork()
         self._begin_window()
-        self._failing_from = None
+        self._failing_from = self._last_error = None
         super()._after_fork(main_thread)
 
     def _begin_window(self) -> None:
@@ -87,9 +87,16 @@ class Observed(Listening, CorePool[C]):
     def _advance(self) -> float | None:
         soonest = super()._advance()
         if self._window.is_due():
-            totals, in_use = _stats.totals(self._totals()), self._counts()[1]
-            self._window.measure({**totals, "in_use": in_use, "max_size": self.max_size})
+            self._take_sample()
         return soonest
+
+    def _take_sample(self) -> None:
+        totals, in_use = _stats.totals(self._totals()), self._counts()[1]
+        self._window.measure({**totals, "in_use": in_use, "max_size": self.max_size})
+
+    def _measure(self, values: Mapping[str, Any]) -> _stats.WindowStats:
+        """Say what happened lately, given all else."""
+        return self._window.measure(values)
 
     # Events.
 

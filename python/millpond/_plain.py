@@ -5,6 +5,7 @@ Nobody who may read this is meant to read passwords, so what might hold one is s
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
@@ -58,5 +59,6 @@ def _hidden(arguments: Mapping[str, Any] | None) -> dict[str, object] | None:
 
 
 def _may_hide(name: str, value: object) -> bool:
-    is_plain = value is None or isinstance(value, (bool, int, float))
+    # Infinity and NaN are no JSON.
+    is_plain = value is None or (isinstance(value, (int, float)) and math.isfinite(value))
     return not is_plain or _SECRET.search(name) is not None

@@ -301,15 +301,28 @@ def totals(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     return {**counters, **_each(TIMES, lambda times: TimeStats(**snapshot[times]))}
 
 
-def merge(name: str, sizes: tuple[int, int], parts: Sequence[PoolStats]) -> PoolStats:
+def _no_window(_: Mapping[str, Any]) -> WindowStats:
+    return WindowStats()
+
+
+def merge(
+    name: str,
+    sizes: tuple[int, int],
+    parts: Sequence[PoolStats],
+    *,
+    measure: Callable[[Mapping[str, Any]], WindowStats] = _no_window,
+) -> PoolStats:
     """Make one value of those of several pools, as if they were one.
 
-    Counters are summed, distributions merged, connections put one after the other.
+    Counters are summed, distributions merged, connections put one after the other. The window is
+    the whole's own: those of the parts begin at different times, and that of a part that is gone
+    does not end.
 
     Args:
         name: What to call the whole.
         sizes: Least and most of the whole.
         parts: The pools'. Of none the result is an empty pool's.
+        measure: Makes the window, from all else. By default there is none.
     """
     connections = tuple(connection for part in parts for connection in part.connections)
     waits = sorted((wait for part in parts for wait in part.waits), reverse=True)
@@ -317,20 +330,20 @@ def merge(name: str, sizes: tuple[int, int], parts: Sequence[PoolStats]) -> Pool
     for part in parts:
         closed.update(part.closed)
     summed = (*COUNTERS, *_NOW, "waiting", "waiting_high")
-    return PoolStats(
-        name=name,
-        min_size=sizes[0],
-        max_size=sizes[1],
-        longest_wait=max((part.longest_wait for part in parts), default=0.0),
-        waits=tuple(waits[:MAX_WAITS]),
-        failing=max((part.failing for part in parts if part.failing is not None), default=None),
-        closed=dict(closed),
-        connections=connections,
-        window=_merge_windows(sizes[1], parts),
-        last_error=next((part.last_error for part in parts if part.last_error), None),
+    values = {
         **_each(summed, lambda one: sum(getattr(part, one) for part in parts)),
         **_each(TIMES, lambda times: _merge_times(parts, times)),
-    )
+        "name": name,
+        "min_size": sizes[0],
+        "max_size": sizes[1],
+        "longest_wait": max((part.longest_wait for part in parts), default=0.0),
+        "waits": tuple(waits[:MAX_WAITS]),
+        "failing": max((one.failing for one in parts if one.failing is not None), default=None),
+        "closed": dict(closed),
+        "connections": connections,
+        "last_error": next((part.last_error for part in parts if part.last_error), None),
+    }
+    return PoolStats(**values, window=measure(values))
 
 
 def gone(stats: PoolStats) -> PoolStats:
@@ -339,21 +352,10 @@ def gone(stats: PoolStats) -> PoolStats:
     What was open till the last, in use or on its way back, has ended with it.
     """
     closed = {**stats.closed, "closed": stats.closed["closed"] + stats.size}
-    nothing = _each((*_NOW, "waiting", "waiting_high"), lambda _: 0)
+    zero = _each((*_NOW, "waiting", "waiting_high"), lambda _: 0)
+    nothing = _each(("failing", "last_error"), lambda _: None)
     return replace(
-        stats, closed=closed, connections=(), waits=(), longest_wait=0.0, failing=None, **nothing
-    )
-
-
-def _merge_windows(max_size: int, parts: Sequence[PoolStats]) -> WindowStats:
-    """Merge what happened in the windows, which begin at different times, as if they did not."""
-    windows = [part.window for part in parts]
-    used = sum(part.window.utilization * part.max_size for part in parts)
-    return WindowStats(
-        seconds=max((window.seconds for window in windows), default=0.0),
-        utilization=share(used, max_size),
-        **_each(WINDOW_COUNTERS, lambda one: sum(getattr(window, one) for window in windows)),
-        **_each(WINDOW_TIMES, lambda times: _merge_times(windows, times)),
+        stats, closed=closed, connections=(), waits=(), longest_wait=0.0, **zero, **nothing
     )
 
 

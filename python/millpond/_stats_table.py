@@ -32,9 +32,10 @@ def seconds(duration: float | None) -> str:
     if duration is None:
         return "-"
     for limit, factor, unit in ((1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
-        if 0 < duration < limit:
-            return f"{three_digits(duration * factor)} {unit}"
-    if duration < 10_000:  # noqa: PLR2004  three hours
+        # What would be rounded up to a thousand has the next unit.
+        if 0 < duration < 0.9995 * limit:
+            return f"{duration * factor:.3g} {unit}"
+    if duration < 9_999.5:  # noqa: PLR2004  three hours
         return f"{duration:.4g} s"
     return f"{duration / 3600:.4g} h"
 
@@ -45,10 +46,12 @@ def three_digits(number: float) -> str:
 
 
 def _now(stats: PoolStats) -> Iterator[str]:
-    yield (
-        f"pool {stats.name!r}: {stats.in_use} in use, {stats.idle} idle, {stats.opening} opening, "
+    counts = (
+        f"{stats.in_use} in use, {stats.idle} idle, {stats.opening} opening, "
         f"{stats.waiting} waiting"
     )
+    name = _shortened(repr(stats.name), WIDTH - len(f"pool : {counts}"))
+    yield f"pool {name}: {counts}"
     age = f", mean age {seconds(stats.mean_age)}" if stats.mean_age is not None else ""
     yield (
         f"  size {stats.size}, {stats.min_size} to {stats.max_size}; "
@@ -61,6 +64,10 @@ def _now(stats: PoolStats) -> Iterator[str]:
         yield f"  connecting has failed for {seconds(stats.failing)}"
     if stats.last_error is not None:
         yield f"  last error: {stats.last_error}"
+
+
+def _shortened(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _counters(stats: PoolStats) -> Iterator[str]:
@@ -129,7 +136,7 @@ def _connections(connections: tuple[ConnectionStats, ...]) -> Iterator[str]:
 def _holder(connection: ConnectionStats) -> str:
     if connection.holder is None:
         return ""
-    name = connection.holder_name or str(connection.holder)
+    name = " ".join((connection.holder_name or str(connection.holder)).split())
     if connection.site is None:
         return name
     # If one of them has to be shortened, the line is what leads on.

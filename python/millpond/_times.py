@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Buckets: TypeAlias = tuple[tuple[float, int], ...]
 
-_NANOS: Final = 1_000_000_000
+NANOS: Final = 1_000_000_000
 # Four buckets for each power of two.
-_SUB_BITS: Final = 2
+SUB_BITS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,13 @@ def _quantile(buckets: Buckets, count: int, q: float, longest: float) -> float:
 
 def _interpolate(upper: float, rank: int, inside: int) -> float:
     """Return the middle of the part of a bucket that belongs to one of the durations in it."""
-    last = round(upper * _NANOS)
-    shift = max(0, last.bit_length() - 1 - _SUB_BITS)
-    first = last >> shift << shift
+    last = round(upper * NANOS)
+    first = first_of(last)
     width = last - first + 1
-    return (first + width * (2 * rank - 1) // (2 * inside)) / _NANOS
+    return (first + width * (2 * rank - 1) // (2 * inside)) / NANOS
+
+
+def first_of(last: int) -> int:
+    """Return the shortest duration of the bucket that ends with this one, in nanoseconds."""
+    shift = max(0, last.bit_length() - 1 - SUB_BITS)
+    return last >> shift << shift

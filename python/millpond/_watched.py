@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from millpond import _lifecycle, _plain
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container
 
     from millpond._stats import PoolStats
 
@@ -37,20 +38,26 @@ def chosen(pools: Pools) -> Callable[[], tuple[Watched, ...]]:
             ``None`` is for all pools of the process, those that are yet to be made included.
 
     Raises:
-        PoolConfigError: One of them is no pool.
+        PoolConfigError: One of them is no pool, or there is one pool in place of several.
     """
     if pools is None:
         return _lifecycle.pools
     if callable(pools):
-        return lambda: _living(pools())
+        return lambda: living(pools())
+    maybe_one: object = pools
+    if not isinstance(maybe_one, Iterable):
+        msg = f"pools=<{type(pools).__name__}>: must be pools, such as [pool], or a callable"
+        raise PoolConfigError(msg)
     given = tuple(pools)
     for pool in given:
         check_pool(pool, "pools")
-    return lambda: _living(given)
+    return lambda: living(given)
 
 
-def _living(pools: Iterable[Watched]) -> tuple[Watched, ...]:
-    return tuple(pool for pool in pools if not getattr(pool, "closed", False))
+def living(pools: Iterable[Watched]) -> tuple[Watched, ...]:
+    """Leave out those that are closed, and those that were there before."""
+    found = {id(pool): pool for pool in pools if not getattr(pool, "closed", False)}
+    return tuple(found.values())
 
 
 def check_pool(pool: object, name: str = "pool") -> None:
@@ -85,11 +92,16 @@ class Labels:
 
     Nobody has to give his pools different names, but two series of metrics with the same name are
     none. So while pools of the same name live, the younger ones get a number. A pool keeps its
-    label for life.
+    label for life, unless it was not looked at for a while and another one got it.
     """
 
     def __init__(self) -> None:
         """Begin with no names given."""
+        self._begin_in_child()
+        _lifecycle.inherit(self)
+
+    def _begin_in_child(self) -> None:
+        """Begin anew, which is also what the child of a fork does."""
         self._lock = threading.Lock()
         self._given: weakref.WeakKeyDictionary[Watched, str] = weakref.WeakKeyDictionary()
 
@@ -101,11 +113,14 @@ class Labels:
         """
         looks = list(looks)
         with self._lock:
-            taken = {self._given[pool] for pool, _ in looks if pool in self._given}
+            known: dict[str, Watched] = {}
+            for pool, _ in looks:
+                if pool in self._given:
+                    known.setdefault(self._given[pool], pool)
             for pool, stats in looks:
-                if pool not in self._given:
-                    self._given[pool] = _free(stats.name, taken)
-                    taken.add(self._given[pool])
+                if known.get(self._given.get(pool, "")) is not pool:
+                    self._given[pool] = _free(stats.name, known)
+                    known[self._given[pool]] = pool
             return [(self._given[pool], stats) for pool, stats in looks]
 
     def of(self, pool: Watched) -> str:
@@ -114,7 +129,7 @@ class Labels:
             return self._given[pool]
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free(name: str, taken: Container[str]) -> str:
     label, number = name, 1
     while label in taken:
         number += 1

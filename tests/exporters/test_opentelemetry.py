@@ -18,7 +18,7 @@ from opentelemetry.semconv._incubating.metrics import db_metrics as semconv
 from opentelemetry.semconv.schemas import Schemas
 
 import millpond
-from helpers import in_thread, together, waiting
+from helpers import in_thread, lines_of, together, waiting
 from millpond._times import TimeStats
 from millpond.exporters._buckets import BOUNDS, cumulative
 from millpond.exporters._metrics import SCHEMA_URL
@@ -280,6 +280,16 @@ def test_after_uninstrument_nothing_more_is_told(
     assert found.times(semconv.DB_CLIENT_CONNECTION_USE_TIME).count == 1
 
 
+def test_who_ends_it_twice_ends_nothing_else(make_pool: MakePool, sdk: Setup) -> None:
+    pool = make_pool(name="orders", max_size=3)
+    mine, _theirs = instrument(meter_provider=sdk.provider), instrument(meter_provider=sdk.provider)
+
+    mine.uninstrument()
+    mine.uninstrument()
+
+    assert sdk.collect().value(semconv.DB_CLIENT_CONNECTION_MAX) == pool.max_size
+
+
 def test_instrumented_anew_everything_was_told_once(
     make_pool: MakePool, clock: ManualClock, sdk: Setup, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -383,6 +393,83 @@ def test_while_the_pool_is_busy_everything_is_told_once(make_pool: MakePool, sdk
         assert point.count == times.count
         assert sum(point.bucket_counts[:4]) == cumulative(times)[3]
         assert point.sum == pytest.approx(times.sum, rel=0.05)
+
+
+def test_in_the_child_of_a_fork_everything_is_told_from_the_beginning() -> None:
+    """Its pools count from zero, and a collection may have been under way."""
+    script = """
+        import os
+        import threading
+        import millpond
+        from fakes import FakeDatabase
+        from millpond._core import ManualClock
+        from millpond.exporters.opentelemetry import instrument
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        def use():
+            connection = pool.acquire()
+            clock.advance(1.0)
+            pool.release(connection)
+
+        def used():
+            points = [
+                point
+                for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+                if metric.name == "db.client.connection.use_time"
+                for point in metric.data.data_points
+            ]
+            return points[0].count, round(points[0].sum, 9)
+
+        clock, reader = ManualClock(), InMemoryMetricReader()
+        pool = millpond.Pool(FakeDatabase().connect, leak_threshold=99, _clock=clock, _inline=True)
+        bridge = instrument([pool], MeterProvider([reader]))._bridge
+        use()
+        print(used(), flush=True)
+        there, stay = threading.Event(), threading.Event()
+
+        def collect():
+            with bridge._lock:
+                there.set()
+                stay.wait()
+
+        threading.Thread(target=collect, daemon=True).start()
+        there.wait()
+        if child := os.fork():
+            os.waitpid(child, 0)
+            stay.set()
+        else:
+            use()
+            print(used(), flush=True)
+            os._exit(0)
+    """
+
+    assert lines_of(script) == ["(1, 1.0)", "(2, 2.0)"]
+
+
+def test_the_global_provider_may_come_later_than_the_first_who_asks_for_it() -> None:
+    script = """
+        import millpond
+        from fakes import FakeDatabase
+        from millpond.exporters.opentelemetry import instrument
+        from opentelemetry.metrics import set_meter_provider
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        pools = [millpond.Pool(FakeDatabase().connect, name=name) for name in "abc"]
+        reader = InMemoryMetricReader()
+        provider = MeterProvider([reader])
+        instrument([pools[0]])
+        set_meter_provider(provider)
+        instrument([pools[1]])
+        instrument([pools[2]], provider)
+        for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+            if metric.name == "db.client.connection.max":
+                points = metric.data.data_points
+                print(*(one.attributes["db.client.connection.pool.name"] for one in points))
+    """
+
+    assert lines_of(script) == ["a b c"]
 
 
 def test_without_an_sdk_nothing_happens(make_pool: MakePool) -> None:

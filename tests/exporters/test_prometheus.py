@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 import millpond
-from helpers import eventually, pass_time, waiting
+from helpers import eventually, lines_of, pass_time, waiting
 from millpond.exporters._buckets import BOUNDS
 from millpond.exporters.prometheus import PoolCollector, expose
 from observing import break_down, time_out, use
@@ -288,6 +288,27 @@ def test_pools_of_the_same_name_are_told_apart_and_keep_their_labels(
 LABELS = ("orders", "orders-2", "orders-3")
 
 
+def test_a_pool_that_was_away_does_not_come_back_by_the_name_of_another(
+    make_pool: MakePool, registry: CollectorRegistry
+) -> None:
+    one, other = (make_pool(name="orders", max_size=size) for size in (1, 2))
+    shown = [one]
+    PoolCollector(lambda: shown, registry)
+    for pools in ([one], [other], [one, other], [one, other]):
+        shown[:] = pools
+        found = scrape(registry)
+
+    assert [found.value("db_client_connection_max", name) for name in LABELS[:2]] == [1, 2]
+
+
+def test_a_pool_that_is_given_twice_is_told_of_once(
+    make_pool: MakePool, registry: CollectorRegistry
+) -> None:
+    PoolCollector([make_pool(name="orders")] * 2, registry)
+
+    assert scrape(registry).value("db_client_connection_max") == 10
+
+
 def test_a_pool_that_follows_a_closed_one_of_its_name_takes_the_name_over(
     make_pool: MakePool, registry: CollectorRegistry
 ) -> None:
@@ -335,6 +356,11 @@ def test_what_is_no_pool_is_refused() -> None:
         PoolCollector(["orders"], None)  # type: ignore[list-item]
 
 
+def test_one_pool_in_place_of_several_is_refused(make_pool: MakePool) -> None:
+    with pytest.raises(millpond.PoolConfigError, match=r"must be pools, such as \[pool\]"):
+        PoolCollector(make_pool(), None)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def scraped(make_pool: MakePool, registry: CollectorRegistry) -> Iterator[str]:
     """Give the URL at which prometheus_client serves a pool."""
@@ -373,6 +399,26 @@ def test_what_is_exposed_is_in_the_format_that_was_asked_for(registry: Collector
     assert plain.startswith("text/plain")
     assert other.startswith("application/openmetrics-text")
     assert body == b"# EOF\n"
+
+
+def test_a_fork_during_a_scrape_does_not_hold_up_the_child() -> None:
+    script = """
+        import os
+        import millpond
+        from fakes import FakeDatabase
+        from millpond.exporters.prometheus import PoolCollector
+
+        pool = millpond.Pool(FakeDatabase().connect)
+        collector = PoolCollector([pool], None)
+        collector._labels._lock.acquire()  # as a thread has it that does not exist in the child
+        child = os.fork()
+        if not child:
+            print(len(list(collector.collect())), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+    """
+
+    assert lines_of(script) == [str(len({*CONVENTIONS, *OURS}))]
 
 
 def test_collecting_keeps_no_pool_alive(driver: FakeDatabase, registry: CollectorRegistry) -> None:

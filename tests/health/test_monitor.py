@@ -333,6 +333,46 @@ def test_an_evaluation_that_fails_is_not_the_last(
     assert "not evaluated" in caplog.text
 
 
+def test_an_exit_in_a_callback_does_not_end_the_thread(
+    told: Told, make_monitor: Callable[..., millpond.HealthMonitor]
+) -> None:
+    cleared = threading.Event()
+    times = iter(range(10**9))
+
+    def leave(_: Alert) -> None:
+        told.set(window={"utilization": 0.0})
+        raise SystemExit
+
+    told.set(window={"utilization": 1.0})
+    monitor = make_monitor(
+        told,
+        clock=lambda: float(next(times)),
+        on_raise=leave,
+        on_clear=lambda _: cleared.set(),
+    )
+
+    monitor.start(interval=0.001)
+
+    assert cleared.wait(10)
+
+
+def test_where_no_thread_is_to_be_had_that_is_logged(
+    told: Told,
+    make_monitor: Callable[..., millpond.HealthMonitor],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    make_monitor(told).start()
+
+    assert "not evaluated in the background" in caplog.text
+
+
 def test_started_again_it_goes_on_in_one_thread(
     told: Told, make_monitor: Callable[..., millpond.HealthMonitor]
 ) -> None:

@@ -221,6 +221,23 @@ def test_the_last_error_is_that_of_the_last_attempt(
     eventually(lambda: pool.stats().last_error is None)
 
 
+def test_in_the_child_of_a_fork_nothing_has_failed_yet(
+    make_pool: MakePool, driver: FakeDatabase
+) -> None:
+    pool = make_pool(fail_fast_after=None)
+    driver.fail_next(OperationalError("refused"))
+    assert pool.try_acquire() is None
+    eventually(lambda: pool.stats().last_error)
+    recovered: list[millpond.PoolEvent] = []
+    pool.add_listener(recovered.append, "recovered")
+
+    pool._begin_in_child()
+
+    assert pool.stats().last_error is None
+    pool.release(pool.acquire())
+    assert recovered == []
+
+
 def test_a_failure_of_an_attempt_that_began_before_the_last_success_is_no_news(
     make_pool: MakePool, driver: FakeDatabase
 ) -> None:
@@ -265,7 +282,7 @@ def test_counters_are_exact_under_eight_threads(make_pool: MakePool, driver: Fak
             else:
                 told["acquired"] += 1
                 if turn % 7 == 0:
-                    threading.Event().wait(0.001)
+                    threading.Event().wait(0.001)  # or hardly anybody would have to wait
                 (pool.discard if turn % 50 == 0 else pool.release)(conn)
         return told
 

@@ -64,6 +64,7 @@ def test_alone_it_answers(make_pool: MakePool, path: str) -> None:
 
 def test_alone_other_paths_are_not_found() -> None:
     assert ask(asgi_app([]), "/other")[0] == 404
+    assert ask(asgi_app([]), "/other", method="HEAD")[2] == b""
 
 
 def test_alone_it_says_yes_to_the_server_that_begins_and_ends() -> None:
@@ -84,7 +85,11 @@ def test_alone_it_has_no_websockets() -> None:
 
 
 def test_the_format_of_the_metrics_is_negotiated() -> None:
-    accept = [(b"host", b"x"), (b"Accept", b"application/openmetrics-text; version=1.0.0")]
+    accept = [
+        (b"host", b"x"),
+        (b"accept", b"text/html"),
+        (b"Accept", b"application/openmetrics-text; version=1.0.0"),
+    ]
 
     _, headers, _ = ask(asgi_app([]), "/metrics", headers=accept)
 
@@ -113,6 +118,11 @@ def test_below_a_mount_it_understands_both_ways_to_say_where_it_is(path: str) ->
     for root_path in ("/mount", "/mount/"):
         assert ask(asgi_app([]), path, root_path=root_path)[0] == 200
     assert b'data-base="/mount/"' in ask(asgi_app([]), "/mount/", root_path="/mount")[2]
+
+
+@pytest.mark.parametrize("root_path", ["/m", "/metric"])
+def test_a_mount_is_no_part_of_a_name(root_path: str) -> None:
+    assert ask(asgi_app([]), "/metrics", root_path=root_path)[0] == 200
 
 
 def test_mounted_at_the_root_it_is_where_it_always_is() -> None:

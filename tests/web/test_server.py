@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import millpond
-from helpers import in_thread, lines_of, together
-from millpond.web import serve
+from helpers import PATIENCE, in_thread, lines_of, together
+from millpond.web import _server, serve
 
 if TYPE_CHECKING:
     from helpers import MakePool
@@ -74,6 +74,18 @@ def test_it_can_listen_on_an_address_of_version_6() -> None:
 def test_it_says_nothing_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     with serve(pools=[]) as server:
         get(server.url + "healthz")
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_visitor_who_says_nothing_is_given_up_quietly(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_server._Handler, "timeout", 0.01)
+
+    with serve(pools=[]) as server, socket.create_connection(("127.0.0.1", server.port)) as visitor:
+        visitor.settimeout(PATIENCE)
+        assert visitor.recv(1) == b""
 
     assert capsys.readouterr() == ("", "")
 

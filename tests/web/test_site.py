@@ -222,6 +222,25 @@ def test_no_password_is_told(driver: FakeDatabase) -> None:
     assert options["d"]["connect"].endswith("connect_with_password")
 
 
+def test_what_is_no_number_of_json_is_not_told_as_one() -> None:
+    pool = millpond.Pool("sqlite:///no.db", connect_kwargs={"timeout": float("inf")})
+    with pool:
+        body = ask(Site([pool]), "/pool.json").body
+
+    assert b"Infinity" not in body
+    assert json.loads(body)["pools"][0]["options"]["connect_kwargs"] == {"timeout": "***"}
+
+
+def test_a_name_that_is_no_text_breaks_nothing(make_pool: MakePool) -> None:
+    told = Told(make_pool().stats())
+    told.set(failing=9.0, last_error="OperationalError: no file '\udcff'")
+
+    status, said = text(Site([told]), "/readyz")
+
+    assert status == 503
+    assert "no file '\\udcff'" in said
+
+
 def test_a_thread_local_pool_tells_its_options(driver: FakeDatabase) -> None:
     with millpond.ThreadLocalPool(driver.connect, name="orders", max_size=3) as pool:
         (told,) = pools_of(Site([pool]))
@@ -267,6 +286,19 @@ def test_a_monitor_judges_its_pool_by_its_own_thresholds(
     assert raised == ["utilization"]
     strict.release(held[0])
     other.release(held[1])
+
+
+def test_a_closed_pool_is_left_out_though_it_has_a_monitor(make_pool: MakePool) -> None:
+    pool = make_pool(name="orders", max_size=1)
+    site = Site([], monitors=[millpond.HealthMonitor(pool)])
+    held = pool.acquire()
+    assert text(site, "/readyz")[0] == 503
+
+    pool.close(timeout=0)
+
+    assert text(site, "/readyz") == (200, "ready\n")
+    assert pools_of(site) == []
+    pool.release(held)
 
 
 def test_everybody_asking_about_a_pool_has_the_same_alerts(make_pool: MakePool) -> None:
@@ -317,6 +349,7 @@ def test_there_is_nothing_else(path: str) -> None:
 
     assert site.respond(path) is None
     missing = site.missing()
+    assert site.missing("HEAD") == missing._replace(body=b"")
     assert missing.status == 404
     assert b"/healthz, /readyz, /metrics, /pool.json" in missing.body
 

@@ -70,6 +70,9 @@ def test_a_head_and_a_post_are_answered_by_the_rules() -> None:
     status, _, body = ask(wsgi_app([]), "/healthz", REQUEST_METHOD="HEAD")
     assert (status, body) == ("200 OK", b"")
 
+    status, _, body = ask(wsgi_app([]), "/other", REQUEST_METHOD="HEAD")
+    assert (status, body) == ("404 Not Found", b"")
+
     assert ask(wsgi_app([]), "/healthz", REQUEST_METHOD="POST")[0] == "405 Method Not Allowed"
 
 

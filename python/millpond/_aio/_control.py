@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond import _jobs, _messages, _stats, errors
@@ -15,6 +16,7 @@ from millpond._aio._engine import LoopEngine
 from millpond._aio._loop import Progress, running_loop
 from millpond._core import CoreAsyncPool, leak
 from millpond._events import Listening
+from millpond._window import Window
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,13 +42,15 @@ class Controlled(Listening, CoreAsyncPool[C]):
     _errors: errors.ErrorSet
     _listeners: Listeners
     _name: str
-    _past: _stats.PoolStats | None
     _recognised: bool
     _stand_ins: list[object]
     _suspended: bool
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
+        self._counting = threading.RLock()
+        self._past: _stats.PoolStats | None = None
+        self._window = Window(time.monotonic if self._clock is None else self._clock.now)
         self._backoff = _jobs.Backoff()
         self._budget = Budget(self._config.min_size, self._config.max_size)
         # The core's own dict: a getter takes longer.
@@ -81,10 +85,13 @@ class Controlled(Listening, CoreAsyncPool[C]):
 
     def stats(self) -> _stats.PoolStats:
         """Return what the pool is like right now, in all loops, and what it has done so far."""
-        parts = [engine.own_stats() for engine in self._all()]
-        if self._past is not None:
-            parts.append(self._past)
-        return _stats.merge(self.name, (self.min_size, self.max_size), parts)
+        # Or an engine that is forgotten meanwhile would be counted twice, or not at all.
+        with self._counting:
+            parts = [engine.own_stats() for engine in self._all()]
+            if self._past is not None:
+                parts.append(self._past)
+        sizes = self.min_size, self.max_size
+        return _stats.merge(self.name, sizes, parts, measure=self._window.measure)
 
     def _update_heard(self) -> None:
         for engine in self._all():
@@ -164,6 +171,8 @@ class Controlled(Listening, CoreAsyncPool[C]):
             self._sweep()
             sizes = self._budget.first_share()
             engine = self._by_loop[loop] = LoopEngine(self, loop, sizes)
+            # Only now: who adds a listener tells those that are registered.
+            engine._update_heard()
             self._budget.join(engine, sizes[1])
             if self._suspended:
                 engine.suspend()
@@ -189,7 +198,7 @@ class Controlled(Listening, CoreAsyncPool[C]):
         # A closed pool keeps its engines: what is in use is still to be released.
         if self._closed:
             return
-        with self._lock:
+        with self._lock, self._counting:
             if self._by_loop.pop(engine.loop, None) is None:
                 return
             past = [_stats.gone(engine.own_stats())]

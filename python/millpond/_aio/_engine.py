@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from millpond._aio import _jobs
 from millpond._aio._loop import (
     IN_HOOK,
-    TASKS,
     Bell,
     call_in,
     hear_the_end,
-    number_of,
     running_loop,
 )
+from millpond._aio._tasks import TASKS, number_of
 from millpond._aio._work import LoopWork
+from millpond._stats import WindowStats
 from millpond.drivers import TransactionStatus, aio
 from millpond.errors import PoolExhausted, PoolTimeout
 
@@ -74,7 +74,6 @@ class LoopEngine(LoopWork[C]):
         options |= {"on_acquire": None, "on_release": None, "on_exhausted": None}
         self._start(options, threading.main_thread().ident or 0)
         self._listeners = owner._listeners
-        self._update_heard()
         self._learn()
         TASKS.watch(loop)
         self._farewell = hear_the_end(self)
@@ -278,17 +277,33 @@ class LoopEngine(LoopWork[C]):
 
     def _holder_names(self, slots: Iterable[Mapping[str, Any]]) -> dict[int, str]:
         """Name those who hold connections, by slot: here, tasks."""
-        tasks = TASKS.by_number()
-        held = ((slot["slot"], tasks.get(slot["holder"])) for slot in slots)
-        return {slot: task.get_name() for slot, task in held if task is not None}
+        holders = {slot["slot"]: slot["holder"] for slot in slots if slot["holder"] is not None}
+        tasks = TASKS.find(holders.values())
+        return {slot: tasks[one].get_name() for slot, one in holders.items() if one in tasks}
+
+    def _caller(self) -> int:
+        return number_of(asyncio.current_task(self.loop))
 
     def _emit_later(self, kind: str, **details: Any) -> None:  # noqa: ANN401
         if self._listeners.of(kind):
             call_in(self.loop, partial(self._emit, kind, **details, shield=BaseException))
 
     def own_stats(self) -> PoolStats:
-        """Return what this engine is like right now."""
+        """Return what this engine is like right now, without a window."""
         return super().stats()
+
+    # The window is the whole pool's: it goes on when this loop ends, and this engine is forgotten.
+
+    def _begin_window(self) -> None:
+        super()._begin_window()
+        self._window = self._owner._window
+
+    def _take_sample(self) -> None:
+        self._owner.stats()
+
+    def _measure(self, values: Mapping[str, Any]) -> WindowStats:
+        del values
+        return WindowStats()
 
     def _is_known(self) -> bool:
         driver: object = self._driver

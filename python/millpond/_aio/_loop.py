@@ -8,13 +8,10 @@ is where it says farewell.
 from __future__ import annotations
 
 import asyncio
-import threading
 import weakref
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
-
-from millpond import _messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -28,77 +25,6 @@ running_loop = asyncio._get_running_loop
 IN_HOOK: Final[ContextVar[frozenset[tuple[int, asyncio.Task[Any] | None]]]] = ContextVar(
     "millpond_in_hook", default=frozenset()
 )
-
-
-def number_of(task: asyncio.Task[Any] | None) -> int:
-    """Return what the core knows a task by: its address, made odd, which no thread's number is."""
-    return id(task) | 1
-
-
-# Names of tasks that are kept for reports, should they end before they release.
-MAX_NOTED: Final = 1000
-
-
-class Tasks:
-    """The tasks of these loops."""
-
-    def __init__(self) -> None:
-        """Begin without loops, and without having noted any task."""
-        self.after_fork()
-
-    def after_fork(self) -> None:
-        """Begin anew in the child of a fork, where the parent's loops do not run."""
-        # Reentrant: a pool may be looked at in a finalizer that interrupts this very code.
-        self._lock = threading.RLock()
-        self._loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
-        self._noted: dict[int, str] = {}
-
-    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Count a loop among those in which there are pools."""
-        with self._lock:
-            # Replaced, never changed: who looks needs no lock.
-            self._loops = [one for one in self._loops if one() is not None]
-            self._loops.append(weakref.ref(loop))
-
-    def by_number(self) -> dict[int, asyncio.Task[Any]]:
-        """Return those that have not ended."""
-        loops = {id(loop): loop for one in self._loops if (loop := one()) is not None}
-        running = (loop for loop in loops.values() if not loop.is_closed())
-        return {number_of(task): task for loop in running for task in asyncio.all_tasks(loop)}
-
-    def note(self, task: asyncio.Task[Any] | None) -> None:
-        """Keep the name of a task that acquires, where leaks are looked for."""
-        if task is None:
-            return
-        number = number_of(task)
-        with self._lock:
-            self._noted.pop(number, None)
-            self._noted[number] = task.get_name()
-            if len(self._noted) > MAX_NOTED:
-                del self._noted[next(iter(self._noted))]
-
-    def running(self) -> frozenset[int]:
-        """Return the numbers of those that have not ended."""
-        return frozenset(self.by_number())
-
-    def name_of(self, number: int) -> str | None:
-        """Name a task, if its name is known."""
-        task = self.by_number().get(number)
-        if task is not None:
-            is_ours = running_loop() is not None and task is asyncio.current_task()
-            return "this same task" if is_ours else f"task {task.get_name()!r}"
-        name = self._noted.get(number)
-        return None if name is None else f"task {name!r}, which has ended"
-
-    def place_of(self, number: int) -> str | None:
-        """Say where a task waits."""
-        task = self.by_number().get(number)
-        stack = task.get_stack() if task is not None else []
-        return f"{stack[-1].f_code.co_filename}:{stack[-1].f_lineno}" if stack else None
-
-
-TASKS: Final = Tasks()
-_messages.know(TASKS)
 
 
 class Leaver(Protocol):

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from millpond import _lifecycle, _messages, _stats, errors
+from millpond import _lifecycle, _messages, errors
 from millpond._aio._control import Controlled
 from millpond._aio._loop import running_loop
 from millpond._aio._query import AsyncQueryTimeouts
@@ -98,7 +98,6 @@ class AsyncPool(AsyncTransactions[C], AsyncQueryTimeouts[C], Controlled[C]):
         self._suspended = False
         self._listeners = Listeners()
         self._stand_ins: list[object] = []
-        self._past: _stats.PoolStats | None = None
         self._begin()
         self._begin_transactions()
         _lifecycle.register(self, _nothing)

@@ -249,7 +249,8 @@ class Upkeep:
         holder = _messages.thread_name(record.holder)
         place = f", checked out at {_messages.place(record.site)}" if record.site else ""
         self._warn(
-            "leaked", f"a connection has been held for {now - since:.3g} s by {holder}{place}"
+            "leaked",
+            f"a connection has been held for {_messages.span(now - since)} by {holder}{place}",
         )
         return math.inf
 

@@ -12,14 +12,12 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+from millpond._times import NANOS, SUB_BITS, first_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from millpond._times import TimeStats
-
-_NANOS: Final = 1_000_000_000
-# Four buckets for each power of two: rust/core/src/histogram.rs.
-_SUB_BITS: Final = 2
 
 _CUSTOMARY: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -29,11 +27,11 @@ _CUSTOMARY: Final = (
 
 def _nearest_end(seconds: float) -> float:
     """Return the longest duration of the core's bucket that ends nearest to this one."""
-    nanos = round(seconds * _NANOS)
-    shift = nanos.bit_length() - 1 - _SUB_BITS
+    nanos = round(seconds * NANOS)
+    shift = nanos.bit_length() - 1 - SUB_BITS
     begin = nanos >> shift
     nearest = min((begin << shift, begin + 1 << shift), key=lambda edge: abs(edge - nanos))
-    return (nearest - 1) / _NANOS
+    return (nearest - 1) / NANOS
 
 
 BOUNDS: Final = tuple(map(_nearest_end, _CUSTOMARY))
@@ -71,6 +69,4 @@ def spread(counts: list[tuple[float, int]], total: float) -> Iterator[tuple[floa
 
 def lower_bound(upper: float) -> float:
     """Return the shortest duration of the core's bucket with this upper bound."""
-    last = round(upper * _NANOS)
-    shift = max(0, last.bit_length() - 1 - _SUB_BITS)
-    return (last >> shift << shift) / _NANOS
+    return first_of(round(upper * NANOS)) / NANOS

@@ -37,8 +37,9 @@ except ImportError as error:
     msg = f"{error}: pip install 'millpond[opentelemetry]'"
     raise ImportError(msg) from error
 
+from millpond import _lifecycle
 from millpond._version import __version__
-from millpond._watched import Labels, Pools, Watched, chosen
+from millpond._watched import Labels, Pools, Watched, chosen, living
 from millpond.exporters._buckets import BOUNDS, spread
 from millpond.exporters._metrics import LEVELS, POOL, SCHEMA_URL, TIMES, TOTALS
 
@@ -59,9 +60,8 @@ class Instrumentation:
 
     def __init__(self, pools: Callable[[], tuple[Watched, ...]], bridge: _Bridge) -> None:
         """Begin to tell; `instrument` calls this."""
-        self._pools = pools
         self._bridge = bridge
-        bridge.add(pools)
+        bridge.add(self, pools)
 
     def uninstrument(self) -> None:
         """Tell no more of these pools. May be called again.
@@ -69,7 +69,7 @@ class Instrumentation:
         The SDK goes on to report the last value of what it has accumulated by itself, which are the
         histograms.
         """
-        self._bridge.remove(self._pools)
+        self._bridge.remove(self)
 
 
 def instrument(pools: Pools = None, meter_provider: MeterProvider | None = None) -> Instrumentation:
@@ -90,30 +90,37 @@ def instrument(pools: Pools = None, meter_provider: MeterProvider | None = None)
     wanted = chosen(pools)
     provider = get_meter_provider() if meter_provider is None else meter_provider
     with _lock:
-        bridge = _bridges.get(provider)
-        if bridge is None:
-            # The SDK has each instrument once and keeps its callbacks for ever, so they stay, with
-            # nothing to tell after `uninstrument`.
-            bridge = _bridges[provider] = _Bridge(
-                provider.get_meter("millpond", __version__, schema_url=SCHEMA_URL)
-            )
-    return Instrumentation(wanted, bridge)
+        return Instrumentation(wanted, _bridge_of(provider))
+
+
+def _bridge_of(provider: MeterProvider) -> _Bridge:
+    """Return a provider's instruments.
+
+    The SDK has each of them once and keeps its callbacks for ever, so they stay, with nothing to
+    tell after `uninstrument`; and it drops the callbacks of a second one without a word.
+    """
+    if provider is get_meter_provider():
+        provider = next(filter(_stands_in, _bridges), provider)
+    bridge = _bridges.get(provider)
+    if bridge is None:
+        meter = provider.get_meter("millpond", __version__, schema_url=SCHEMA_URL)
+        bridge = _bridges[provider] = _Bridge(meter)
+    return bridge
+
+
+def _stands_in(provider: MeterProvider) -> bool:
+    """Tell whether it is what the API has before a global provider is set, to which it leads on."""
+    return type(provider).__module__.startswith("opentelemetry.metrics.")
 
 
 class _Bridge:
     """The instruments of one meter provider, and what was told to them."""
 
     def __init__(self, meter: Meter) -> None:
-        # Reentrant: whatever a collection runs into may be in the middle of another.
-        self._lock = threading.RLock()
-        self._sources: list[Callable[[], tuple[Watched, ...]]] = []
+        self._sources: dict[Instrumentation, Callable[[], tuple[Watched, ...]]] = {}
         self._labels = Labels()
-        self._looks: list[tuple[str, PoolStats]] = []
-        self._looked: set[str] = set()
-        self._present: weakref.WeakSet[Watched] = weakref.WeakSet()
-        self._told: weakref.WeakKeyDictionary[Watched, dict[str, _Told]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._begin_in_child()
+        _lifecycle.inherit(self)
         self._histograms: list[tuple[Time, Histogram]] = [
             (time, _histogram(meter, time)) for time in TIMES
         ]
@@ -126,14 +133,24 @@ class _Bridge:
                 total.name, [self._observer(total)], total.unit, total.description
             )
 
-    def add(self, pools: Callable[[], tuple[Watched, ...]]) -> None:
-        with self._lock:
-            self._sources.append(pools)
+    def _begin_in_child(self) -> None:
+        """Begin anew, which is also what the child of a fork does, whose pools count from zero."""
+        # Reentrant: whatever a collection runs into may be in the middle of another.
+        self._lock = threading.RLock()
+        self._looks: list[tuple[str, PoolStats]] = []
+        self._looked: set[str] = set()
+        self._present: weakref.WeakSet[Watched] = weakref.WeakSet()
+        self._told: weakref.WeakKeyDictionary[Watched, dict[str, _Told]] = (
+            weakref.WeakKeyDictionary()
+        )
 
-    def remove(self, pools: Callable[[], tuple[Watched, ...]]) -> None:
+    def add(self, who: Instrumentation, pools: Callable[[], tuple[Watched, ...]]) -> None:
         with self._lock:
-            if pools in self._sources:
-                self._sources.remove(pools)
+            self._sources[who] = pools
+
+    def remove(self, who: Instrumentation) -> None:
+        with self._lock:
+            if self._sources.pop(who, None) is not None:
                 self._present.clear()
 
     def _observer(self, number: Number) -> Callable[[CallbackOptions], Iterator[Observation]]:
@@ -157,7 +174,8 @@ class _Bridge:
             return self._looks
 
     def _look_anew(self) -> list[tuple[str, PoolStats]]:
-        pools = list({id(pool): pool for source in self._sources for pool in source()}.values())
+        sources = tuple(self._sources.values())
+        pools = living(pool for source in sources for pool in source())
         looks = self._labels.label([(pool, pool.stats()) for pool in pools])
         for pool, (label, stats) in zip(pools, looks, strict=True):
             self._record(pool, label, stats)

@@ -157,7 +157,8 @@ class HealthMonitor:
         with self._lock:
             self._ended.set()
             self._ended, self._thread, self._interval = ended, thread, seconds
-        start(thread)
+        if not start(thread):
+            logger.error("no thread to be had: the pool is not evaluated in the background")
 
     def stop(self) -> None:
         """Evaluate in the background no more. Alerts stay as they are. May be called again."""
@@ -216,8 +217,8 @@ def _run(reference: weakref.ref[HealthMonitor], ended: threading.Event, interval
             return
         try:
             monitor.status()
-        except Exception:
-            # One evaluation that failed must not be the last one.
+        except BaseException:
+            # One evaluation that failed must not be the last one, nor an exit in a callback.
             logger.exception("the pool was not evaluated")
         del monitor
         if ended.wait(interval):

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from millpond._messages import span
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class Rule:
         metric: The name of its threshold.
         severity: Of its alert.
         read: Gives the value.
-        words: Say what is wrong, with ``value``, ``threshold`` and ``stats``.
+        words: Say what is wrong, with ``value``, also as a ``span`` of time, ``threshold``,
+            ``stats`` and ``why``.
     """
 
     metric: str
@@ -102,7 +104,11 @@ class Rule:
     def message(self, value: float, threshold: float, stats: PoolStats) -> str:
         """Say what is wrong."""
         said = self.words.format(
-            value=value, threshold=threshold, stats=stats, why=_why(stats.last_error)
+            value=value,
+            threshold=threshold,
+            stats=stats,
+            span=span(value),
+            why=_why(stats.last_error),
         )
         return f"pool {stats.name!r}: {said}"
 
@@ -153,7 +159,7 @@ RULES: Final = (
         "failing",
         "error",
         lambda look: look.stats.failing or 0.0,
-        "no attempt to connect has succeeded for {value:.3g} s{why}",
+        "no attempt to connect has succeeded for {span}{why}",
     ),
     Rule(
         "leaks",
@@ -165,7 +171,7 @@ RULES: Final = (
         "mean_wait",
         "warning",
         _mean_wait,
-        "an acquire waited {value:.3g} s on average lately, more than {threshold:.3g} s",
+        "an acquire waited {span} on average lately, more than {threshold:.3g} s",
     ),
     Rule(
         "open_failures",

@@ -53,7 +53,7 @@ def asgi_app(
         elif app is not None:
             await app(scope, receive, send)
         elif scope["type"] == "http":
-            await _send(site.missing(), send)
+            await _send(site.missing(scope["method"]), send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "lifespan":
@@ -66,10 +66,10 @@ def _respond(site: Site, scope: Scope) -> Response | None:
     base, path = scope.get("root_path", "").rstrip("/"), scope["path"]
     # By the specification the path includes that of the mount; servers and frameworks of before
     # leave it out.
-    if base and path.startswith(base):
+    if f"{path}/".startswith(f"{base}/"):
         path = path[len(base) :]
-    accept = (value for name, value in scope["headers"] if name.lower() == b"accept")
-    request = Request(scope["method"], next(accept, b"").decode("latin-1"), base)
+    accept = b", ".join(value for name, value in scope["headers"] if name.lower() == b"accept")
+    request = Request(scope["method"], accept.decode("latin-1"), base)
     return site.respond(path, request)
 
 

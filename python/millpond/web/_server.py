@@ -114,6 +114,11 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             self.address_family = socket.AF_INET6
         super().__init__(address, handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        # A visitor who went away, or said nothing: not worth a traceback on standard error.
+        del request
+        logger.debug("nothing came of %s", client_address, exc_info=True)  # noqa: LOG014  in a handler
+
     def server_bind(self) -> None:
         # Not WSGIServer's, which asks the name server for the host's name.
         socketserver.TCPServer.server_bind(self)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
 from millpond import _lifecycle
 from millpond._version import __version__
-from millpond._watched import chosen, leak_threshold_of, options_of
+from millpond._watched import chosen, leak_threshold_of, living, options_of
 from millpond.errors import PoolConfigError
 from millpond.health import HealthMonitor, Judge, Thresholds
 from millpond.web import _page
@@ -132,16 +132,16 @@ class Site:
         if request.method not in {"GET", "HEAD"}:
             refused = _answer(405, TEXT, "only GET and HEAD\n")
             return refused._replace(headers=[*refused.headers, ("Allow", "GET, HEAD")])
-        response = route(request)
-        return response._replace(body=b"") if request.method == "HEAD" else response
+        return _without_body(route(request), request.method)
 
-    def missing(self) -> Response:
+    def missing(self, method: str = "GET") -> Response:
         """Answer a request for a path that nobody knows."""
-        return _answer(404, TEXT, f"not found; there are {', '.join(self._routes)}\n")
+        said = f"not found; there are {', '.join(self._routes)}\n"
+        return _without_body(_answer(404, TEXT, said), method)
 
-    def _pools(self) -> list[Watched]:
+    def _pools(self) -> tuple[Watched, ...]:
         watched = (monitor.pool for monitor in self._monitors.values())
-        return list({id(pool): pool for pool in (*self._chosen(), *watched)}.values())
+        return living((*self._chosen(), *watched))
 
     def _judge(self, pool: Watched) -> HealthStatus:
         monitor = self._monitors.get(id(pool))
@@ -218,8 +218,13 @@ def _reasons(status: HealthStatus) -> list[str]:
     return reasons
 
 
+def _without_body(response: Response, method: str) -> Response:
+    return response._replace(body=b"") if method == "HEAD" else response
+
+
 def _answer(status: int, content_type: str, body: str | bytes) -> Response:
-    data = body.encode() if isinstance(body, str) else body
+    # Names and errors may hold what is no text, such as half of a surrogate pair.
+    data = body.encode(errors="backslashreplace") if isinstance(body, str) else body
     headers = [
         ("Content-Type", content_type),
         ("Content-Length", str(len(data))),

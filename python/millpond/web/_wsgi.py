@@ -41,18 +41,13 @@ def wsgi_app(
     site = site_for(pools, path, options, has_app=app is not None)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        response = site.respond(
-            environ.get("PATH_INFO", ""),
-            Request(
-                environ["REQUEST_METHOD"],
-                environ.get("HTTP_ACCEPT", ""),
-                environ.get("SCRIPT_NAME", ""),
-            ),
-        )
+        method = environ["REQUEST_METHOD"]
+        request = Request(method, environ.get("HTTP_ACCEPT", ""), environ.get("SCRIPT_NAME", ""))
+        response = site.respond(environ.get("PATH_INFO", ""), request)
         if response is None:
             if app is not None:
                 return app(environ, start_response)
-            response = site.missing()
+            response = site.missing(method)
         status = HTTPStatus(response.status)
         start_response(f"{status.value} {status.phrase}", response.headers)
         return [response.body]
