@@ -143,7 +143,8 @@ class Asyncpg(AsyncDbapi["Connection"]):
 
         # Not a partial: its repr would show the password.
         async def connect() -> Connection:
-            made: Any = await asyncpg.connect(**arguments)
+            with _transports.hang_ups_told():
+                made: Any = await asyncpg.connect(**arguments)
             return cast("Connection", made)
 
         made = cls(connect, target=redact(url))
@@ -288,10 +289,10 @@ class Asyncpg(AsyncDbapi["Connection"]):
             return False
         if isinstance(error, asyncpg.InterfaceError):
             return any(words in str(error) for words in _CLOSED)
+        if isinstance(error, ConnectionError) or _transports.is_hang_up(error):
+            return True
         state = _postgres.sqlstate(error)
-        return isinstance(error, ConnectionError) or (
-            state is not None and _postgres.is_gone(state)
-        )
+        return state is not None and _postgres.is_gone(state)
 
     def is_demoted(self, conn: Connection, error: BaseException) -> bool:
         """Say yes to a refused write, as with libpq."""
@@ -311,7 +312,7 @@ class Asyncpg(AsyncDbapi["Connection"]):
         state = _postgres.sqlstate(error)
         if state is not None:
             return not state.startswith(_REFUSED)
-        return isinstance(error, TimeoutError) or Traits.is_transient(error)
+        return _transports.is_hang_up(error) or Traits.is_transient(error)
 
 
 def _settings(options: SessionOptions) -> tuple[dict[str, str], set[str]]:
