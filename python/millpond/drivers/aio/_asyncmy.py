@@ -27,7 +27,7 @@ class AsyncMy(AsyncMySQL):
     name = "asyncmy"
     operational_error = errors.OperationalError
     driver_errors = (errors.MySQLError,)
-    attributes = ("_cursor_cls",)
+    attributes = ("_cursor_cls", *AsyncMySQL.attributes)
     converters = {  # noqa: RUF012  a ClassVar in the base class
         **AsyncMySQL.converters,
         "max_allowed_packet": int,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from millpond.drivers import _mysql_errors as errors
 from millpond.drivers._mysql_traits import (
@@ -47,6 +47,8 @@ class AsyncMySQL(MySQLTraits, AsyncDbapi[Any]):
     """What the adapters of both drivers have in common."""
 
     needs_is_alive = True
+    # What `set_charset` leaves behind, and a SET NAMES does not bring back.
+    attributes: ClassVar[tuple[str, ...]] = ("_charset", "_encoding")
     converters = {  # noqa: RUF012  a ClassVar in the base class
         "autocommit": flag,
         "charset": str,
