@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -33,10 +34,9 @@ from millpond.drivers._url import refuse_unknown
 from millpond.drivers.aio import _transports
 from millpond.drivers.aio._asyncpg_url import arguments_of
 from millpond.drivers.aio._dbapi import AsyncDbapi
-from millpond.errors import PoolError
+from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
 
     class Connection(asyncpg.Connection[Any]):
         """With its private parts, of which the stubs say nothing."""
@@ -136,10 +136,11 @@ class Asyncpg(AsyncDbapi["Connection"]):
             # who knows that it does says so with another statement_cache_size.
             arguments.setdefault("statement_cache_size", 0)
         told, carried = _settings(options)
-        given = {**told, **dict(arguments.get("server_settings") or {})}
-        ours = {name: value for name, value in given.items() if name not in said}
-        if ours:
-            arguments["server_settings"] = ours
+        ours = {name: value for name, value in told.items() if name not in said}
+        # In asyncpg these win over the URL.
+        settings = {**ours, **_settings_of(arguments)}
+        if settings:
+            arguments["server_settings"] = settings
 
         # Not a partial: its repr would show the password.
         async def connect() -> Connection:
@@ -308,11 +309,17 @@ class Asyncpg(AsyncDbapi["Connection"]):
 
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
-        """Say no where the server refused the user or the database."""
+        """Say no where the server refused the user or the database, or asyncpg the arguments.
+
+        Say yes where each host is up and none is the one asked for: in a failover one soon will be.
+        """
         state = _postgres.sqlstate(error)
         if state is not None:
             return not state.startswith(_REFUSED)
-        return _transports.is_hang_up(error) or Traits.is_transient(error)
+        if isinstance(error, asyncpg.ClientConfigurationError):  # an InterfaceError as well
+            return False
+        nobody_yet = isinstance(error, asyncpg.TargetServerAttributeNotMatched)
+        return nobody_yet or _transports.is_hang_up(error) or Traits.is_transient(error)
 
 
 def _settings(options: SessionOptions) -> tuple[dict[str, str], set[str]]:
@@ -324,6 +331,16 @@ def _settings(options: SessionOptions) -> tuple[dict[str, str], set[str]]:
     if options.application_name is not None:
         told["application_name"] = options.application_name
     return told, carried
+
+
+def _settings_of(arguments: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the settings of the server that `connect_kwargs` has."""
+    found = arguments.get("server_settings") or {}
+    if isinstance(found, Mapping):
+        return found
+    kind = type(found).__name__
+    msg = f"connect_kwargs: server_settings=<{kind}>: must be a dict of strings"
+    raise PoolConfigError(msg)
 
 
 def _is_busy(protocol: Any) -> bool:  # noqa: ANN401
