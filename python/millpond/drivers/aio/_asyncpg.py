@@ -27,7 +27,7 @@ from asyncpg import connect_utils
 
 from millpond.drivers import _postgres
 from millpond.drivers._base import redact
-from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._sockets import set_keepalive
 from millpond.drivers._traits import Traits
 from millpond.drivers._url import refuse_unknown
@@ -74,35 +74,17 @@ class AsyncpgError(asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
     """What the pool's errors derive from: whatever ``except`` clauses for asyncpg may name."""
 
 
-class Asyncpg(AsyncDbapi["Connection"]):
+class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
     """The adapter of asyncpg."""
 
     name = "asyncpg"
     operational_error = AsyncpgError
     needs_is_alive = True
-    supports = frozenset(
-        {
-            "application_name",
-            "autocommit",
-            "isolation_level",
-            "keepalive",
-            "profile",
-            "read_only",
-            "reset_session",
-            "session",
-            "statement_timeout",
-        }
-    ) | ({"cancel"} if _send_cancel else frozenset())
-    isolation_levels = _postgres.ISOLATION_LEVELS
-    read_only_transactions = True
-    only_at_connect = AT_CONNECT
+    supports = _postgres.PostgresTraits.supports - (frozenset() if _send_cancel else {"cancel"})
     why_not = {  # noqa: RUF012  a ClassVar in the base class
         "socket_timeout": "asyncpg has command_timeout, for connect_kwargs; statement_timeout and "
         "keepalive are what PostgreSQL has",
     }
-
-    # Whether the URL asked for a server that takes writes.
-    wants_writable: bool = False
 
     @classmethod
     def from_url(
@@ -167,10 +149,6 @@ class Asyncpg(AsyncDbapi["Connection"]):
             set_keepalive(_transports.fileno(conn._transport), options.keepalive)
         left = options.without({*self.carried, "autocommit", "profile"})
         await super().prepare(conn, left)
-
-    def statements(self, options: SessionOptions) -> list[str]:
-        """Return a SET for each option."""
-        return _postgres.statements(options)
 
     @classmethod
     def is_alive(cls, conn: Connection) -> bool | None:
@@ -301,11 +279,6 @@ class Asyncpg(AsyncDbapi["Connection"]):
             return False
         told = conn.get_settings()
         return _postgres.is_demoted(error, lambda name: getattr(told, name, None))
-
-    @classmethod
-    def is_cancelled(cls, error: BaseException) -> bool:
-        """Ask the SQLSTATE; the server's own ``statement_timeout`` has the same."""
-        return _postgres.sqlstate(error) == _postgres.CANCELLED
 
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
