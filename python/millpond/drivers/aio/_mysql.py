@@ -80,7 +80,7 @@ class AsyncMySQL(MySQLTraits, AsyncDbapi[Any]):
         }
         return {name: value for name, value in named.items() if value is not None}
 
-    # What each driver says about itself.
+    # What each driver says about itself: these four are in `_aiomysql` and `_asyncmy`.
 
     @staticmethod
     def transport(conn: Any) -> asyncio.Transport | None:  # noqa: ANN401
