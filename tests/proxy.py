@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import selectors
 import socket
-import struct
 import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from servers import ABORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +20,6 @@ LOOPBACK = "127.0.0.1"
 
 _CHUNK = 65536
 _LOOK_EVERY = 0.02
-# SO_LINGER with no time: closing sends RST instead of FIN.
-_ABORT = struct.pack("ii", 1, 0)
 
 
 class Proxy:
@@ -67,7 +66,7 @@ class Proxy:
         with self._lock:
             halves = list(self._links)
             for half in halves if reset else ():
-                half.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+                half.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
             for half in halves:
                 self._drop(half)
 

@@ -6,7 +6,9 @@ neither a socket nor a thread behind.
 
 from __future__ import annotations
 
+import queue
 import socket
+import struct
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 
 LOOPBACK = "127.0.0.1"
+
+# SO_LINGER with no time: closing sends RST instead of FIN.
+ABORT = struct.pack("ii", 1, 0)
 
 
 @contextmanager
@@ -65,6 +70,23 @@ def answer_without_end(head: bytes, part: bytes) -> Iterator[Address]:
             yield address
         finally:
             over.set()
+
+
+@contextmanager
+def accept_and_hang_up_when_told() -> Iterator[tuple[Address, Callable[[bool], None]]]:
+    """Give an address at which a connect succeeds, and what hangs up on one who has connected.
+
+    That takes whether it is to be an RST, and not a FIN.
+    """
+    kept: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+
+    def hang_up(reset: bool) -> None:  # noqa: FBT001  the only argument
+        with kept.get(timeout=5.0) as client:
+            if reset:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+
+    with _listening(kept.put) as address:
+        yield address, hang_up
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import psycopg
 import psycopg.rows
@@ -382,13 +383,19 @@ def test_what_libpq_cannot_do_is_refused_with_what_can_be_done(postgres_url: str
 
 def test_the_first_host_that_answers_and_takes_writes_is_taken(postgres_url: str) -> None:
     parts = conninfo_to_dict(postgres_url)
-    if str(parts.get("host", "")).startswith("/"):
-        pytest.skip("the server has no port")
-    user, name, port = parts["user"], parts["dbname"], parts.get("port", 5432)
-    url = f"postgresql://{user}@127.0.0.1:1,{parts['host']}:{port}/{name}"
+    port = str(parts.get("port", 5432))
+    # In here the host may be the folder of a Unix socket, too.
+    query = urlencode(
+        {
+            **parts,
+            "host": f"127.0.0.1,{parts['host']}",
+            "port": f"1,{port}",
+            "target_session_attrs": "read-write",
+        }
+    )
 
-    with drivers.find(f"{url}?target_session_attrs=read-write").connect() as conn:
-        assert str(conn.info.port) == str(port)
+    with drivers.find(f"postgresql://?{query}").connect() as conn:
+        assert str(conn.info.port) == port
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ class Finder:
             return self._registry.load(driver)(connect)
         if not isinstance(driver, self._protocol):
             name = self._protocol.__name__
-            msg = f"driver={_show(driver)}: must be a name, None, or have all that a {name} has"
+            msg = f"driver={_show(driver)}: must be a name, None, or have all that {name} has"
             raise PoolConfigError(msg)
         made: Any = copy.copy(driver)
         made.connect = self._bound(connect)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from millpond.drivers import _postgres
 from millpond.drivers._base import C, redact
-from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._traits import Traits
 from millpond.drivers._url import refuse_port
 from millpond.errors import PoolConfigError, PoolError
@@ -70,33 +70,13 @@ _REFUSED: Final = re.compile(
 )
 
 
-class Libpq(Traits[C]):
+class Libpq(_postgres.PostgresTraits[C]):
     """What the drivers have in common that does not depend on who waits."""
 
-    supports = frozenset(
-        {
-            "application_name",
-            "autocommit",
-            "cancel",
-            "isolation_level",
-            "keepalive",
-            "profile",
-            "read_only",
-            "reset_session",
-            "session",
-            "statement_timeout",
-        }
-    )
-    isolation_levels = _postgres.ISOLATION_LEVELS
-    read_only_transactions = True
-    only_at_connect = AT_CONNECT
     why_not = {  # noqa: RUF012  a ClassVar in the base class
         "socket_timeout": "libpq waits for an answer without a limit; statement_timeout and "
         "keepalive are what PostgreSQL has",
     }
-
-    # Whether the URL asked for a server that takes writes.
-    wants_writable: bool = False
 
     @classmethod
     def from_url(
@@ -168,12 +148,12 @@ class Libpq(Traits[C]):
 
     @classmethod
     def _check_arguments(cls, arguments: Mapping[str, Any]) -> None:
-        """Refuse arguments that neither the driver nor libpq knows."""
+        """Refuse arguments that neither the driver nor libpq knows; each driver asks libpq."""
         raise NotImplementedError
 
     @classmethod
     def _parse(cls, conninfo: str) -> Mapping[str, Any]:
-        """Let libpq take a URL apart.
+        """Let libpq take a URL apart, in the way that each driver has for it.
 
         Raises:
             ValueError: It is not valid; the message is libpq's.
@@ -183,10 +163,6 @@ class Libpq(Traits[C]):
     def cannot(self, options: SessionOptions) -> Mapping[str, str]:
         """Say what PgBouncer forbids."""
         return _postgres.forbidden(options, autocommit=bool(options.autocommit))
-
-    def statements(self, options: SessionOptions) -> list[str]:
-        """Return a SET for each option."""
-        return _postgres.statements(options)
 
     @staticmethod
     def fileno(conn: Any) -> int:  # noqa: ANN401
@@ -219,16 +195,6 @@ class Libpq(Traits[C]):
         Unless the server says that it does, and only this transaction was read-only.
         """
         return self.wants_writable and _postgres.is_demoted(error, conn.info.parameter_status)
-
-    @classmethod
-    def is_cancelled(cls, error: BaseException) -> bool:
-        """Ask the SQLSTATE; the server's own ``statement_timeout`` has the same."""
-        return _postgres.sqlstate(error) == _postgres.CANCELLED
-
-    @classmethod
-    def is_retryable(cls, error: BaseException) -> bool:
-        """Say yes to a conflict and a deadlock."""
-        return _postgres.sqlstate(error) in _postgres.RETRYABLE
 
     @staticmethod
     def is_transient(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ class LibpqSession(Libpq[C], Dbapi[C]):
             self.set_autocommit(conn, value=options.autocommit)
 
     def _prepare_for_bouncer(self, conn: C, options: SessionOptions) -> None:
-        """Have the driver say with each BEGIN what a session could not keep."""
+        """Have the driver, each in its way, say with BEGIN what a session could not keep."""
         raise NotImplementedError
 
     def reset_session(self, conn: Any) -> None:  # noqa: ANN401

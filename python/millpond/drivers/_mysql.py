@@ -97,7 +97,7 @@ class MySQL(MySQLTraits, Dbapi[Any]):
 
     @staticmethod
     def plain_cursor(conn: Any) -> Any:  # noqa: ANN401
-        """Return a cursor that reads a result at once and as tuples."""
+        """Return a cursor that reads a result at once and as tuples; each driver has its class."""
         raise NotImplementedError
 
     @staticmethod
@@ -160,6 +160,7 @@ class MySQL(MySQLTraits, Dbapi[Any]):
         self.restore_attributes(conn)
 
     def _forget_session(self, conn: Any) -> None:  # noqa: ANN401
+        # Each driver has its own way, and those without are without `reset_session` in `supports`.
         raise NotImplementedError(self.name)
 
     def _renew(self, conn: Any, fresh: Fresh) -> None:  # noqa: ANN401

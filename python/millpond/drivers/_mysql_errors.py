@@ -27,8 +27,6 @@ _REFUSED: Final = frozenset({1044, 1045, 1049, 1130, 1251, 1524, 1698, 1820, 186
 
 # "Unknown thread id": who was to be killed is gone already.
 NO_SUCH_THREAD: Final = 1094
-# "Lost connection to MySQL server during query".
-SERVER_LOST: Final = 2013
 # "Commands out of sync": there is a result that was not read.
 OUT_OF_SYNC: Final = 2014
 

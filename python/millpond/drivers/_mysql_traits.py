@@ -108,7 +108,7 @@ class MySQLTraits(Traits[Any]):
         """Return the adapter of the database that a URL names.
 
         Args:
-            url: A URL as in the head of this module.
+            url: A URL as in the head of `_mysql`.
             connect_kwargs: Arguments of the driver's ``connect()``, which win over those in the
                 URL.
             connect_timeout: Seconds, for drivers that count in whole seconds rounded up; ``None``
@@ -149,14 +149,14 @@ class MySQLTraits(Traits[Any]):
 
     @classmethod
     def _open(cls, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """Connect; each of the three drivers says how."""
+        """Connect; each of the drivers says how."""
         raise NotImplementedError
 
     @classmethod
     def _arguments_for(
         cls, connect_timeout: float | None, options: SessionOptions
     ) -> dict[str, Any]:
-        """Return the driver's arguments for what only connecting can carry out."""
+        """Return the arguments for what only connecting can carry out, which each driver names."""
         raise NotImplementedError
 
     def note_fresh(self, told: tuple[Any, ...]) -> None:

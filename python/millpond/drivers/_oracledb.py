@@ -18,7 +18,7 @@ import oracledb
 
 from millpond.drivers._base import C, redact
 from millpond.drivers._dbapi import Dbapi
-from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._traits import Traits
 from millpond.drivers._url import Parts, refuse, refuse_unknown, split
 from millpond.errors import PoolConfigError
@@ -80,7 +80,6 @@ class Oracle(Traits[C]):
     )
     isolation_levels = frozenset({"read committed", "serializable"})
     read_only_transactions = True
-    only_at_connect = AT_CONNECT
     why_not = {  # noqa: RUF012  a ClassVar in the base class
         "read_only": "Oracle has read-only transactions, but no such sessions",
         "reset_session": "Oracle forgets a session only with its end",

@@ -1,9 +1,12 @@
-"""What PostgreSQL understands, whichever driver brings it there."""
+"""PostgreSQL: what it understands, and what is known of its drivers, whichever brings it there."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final
+
+from millpond.drivers._base import C
+from millpond.drivers._traits import Traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,14 +24,13 @@ RESET_SESSION: Final = "DISCARD ALL"
 # Milliseconds in 31 bits: 24 days.
 _LONGEST_TIMEOUT: Final = 2**31 - 1
 
-CANCELLED: Final = "57014"
+_CANCELLED: Final = "57014"
 # A transaction that only reads was asked to write.
 _READ_ONLY: Final = "25006"
 # What ``target_session_attrs`` asks for a server that takes writes with.
 WRITABLE: Final = frozenset({"read-write", "primary"})
 # What PostgreSQL tells of itself since version 14, without being asked.
 _IS_READ_ONLY: Final = ("in_hot_standby", "default_transaction_read_only")
-RETRYABLE: Final = frozenset({"40001", "40P01"})
 
 # The server says with these that it closes the connection: shutdown by an administrator, crash,
 # still starting, database dropped, idle too long (in a transaction, or not), transaction too long.
@@ -42,6 +44,39 @@ _FORBIDDEN: Final = {
     "statement_timeout": f"{_BOUNCER}; use query_timeout of the pool, or ALTER ROLE … SET",
     "reset_session": f"{_BOUNCER}, and resets sessions by itself",
 }
+
+
+class PostgresTraits(Traits[C]):
+    """What the adapters of all drivers have in common but for ODBC's, whether they block or not."""
+
+    supports = frozenset(
+        {
+            "application_name",
+            "autocommit",
+            "cancel",
+            "isolation_level",
+            "keepalive",
+            "profile",
+            "read_only",
+            "reset_session",
+            "session",
+            "statement_timeout",
+        }
+    )
+    isolation_levels = ISOLATION_LEVELS
+    read_only_transactions = True
+
+    # Whether the URL asked for a server that takes writes.
+    wants_writable: bool = False
+
+    def statements(self, options: SessionOptions) -> list[str]:
+        """Return a SET for each option."""
+        return statements(options)
+
+    @classmethod
+    def is_cancelled(cls, error: BaseException) -> bool:
+        """Ask the SQLSTATE; the server's own ``statement_timeout`` has the same."""
+        return sqlstate(error) == _CANCELLED
 
 
 def forbidden(options: SessionOptions, *, autocommit: bool) -> Mapping[str, str]:

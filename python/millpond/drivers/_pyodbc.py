@@ -22,7 +22,7 @@ from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._odbc_dialects import Dialect, dialect_of
 from millpond.drivers._odbc_url import connection_string, is_sql_server
 from millpond.drivers._session import DEFAULTS, SessionOptions
-from millpond.drivers._traits import Traits
+from millpond.drivers._traits import RETRYABLE, Traits
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Pyodbc(Dbapi[pyodbc.Connection]):
     @classmethod
     def is_retryable(cls, error: BaseException) -> bool:
         """Say yes to a conflict and a deadlock."""
-        return _state(error) in _postgres.RETRYABLE
+        return _state(error) in RETRYABLE
 
     @staticmethod
     def is_transient(error: BaseException) -> bool:

@@ -48,7 +48,14 @@ def whole(seconds: float) -> int:
 
 
 def set_keepalive(fileno: int, value: float | bool) -> None:  # noqa: FBT001  as the option is
-    """Set TCP's keepalive on a socket that a driver has opened."""
+    """Set TCP's keepalive on a socket that a driver has opened.
+
+    Raises:
+        ConnectionError: It is closed already.
+    """
+    if fileno < 0:
+        msg = "the server hung up at once"
+        raise ConnectionResetError(msg)
     # A duplicate is the same socket to the kernel, and can be closed.
     with socket.socket(fileno=os.dup(fileno)) as sock:
         if sock.family not in {socket.AF_INET, socket.AF_INET6}:

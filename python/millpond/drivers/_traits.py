@@ -28,7 +28,7 @@ _TRANSIENT: Final = frozenset({"OperationalError", "InterfaceError"})
 
 # The SQLSTATEs of a conflict and of a deadlock. Not all of class 40: after 40003 nobody knows
 # whether the statement was carried out, and it must not be repeated.
-_RETRYABLE: Final = frozenset({"40001", "40P01"})
+RETRYABLE: Final = frozenset({"40001", "40P01"})
 
 
 class Traits(Generic[C]):
@@ -160,7 +160,7 @@ class Traits(Generic[C]):
     def is_retryable(cls, error: BaseException) -> bool:
         """Ask the error for its SQLSTATE, under the names that drivers have for it."""
         state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-        return state in _RETRYABLE
+        return state in RETRYABLE
 
     @staticmethod
     def is_transient(error: BaseException) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import psutil
 import pytest
-import uvloop
 
+from async_loops import until
 from drivers.contract import embedded, mysql, postgres
 from helpers import eventually
 from millpond.drivers import SessionOptions, TransactionStatus, aio
@@ -23,10 +24,38 @@ if TYPE_CHECKING:
 
     from drivers.contract.cases import Case
 
+
+def new_uvloop() -> asyncio.AbstractEventLoop:
+    """Make an event loop of uvloop's, which there is not for Windows."""
+    loop: asyncio.AbstractEventLoop = pytest.importorskip("uvloop").new_event_loop()
+    return loop
+
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
+    "uvloop": new_uvloop,
 }
+
+
+def start_in(loop: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in an event loop of its own, which is closed afterwards."""
+    # Where there is no such loop, nobody has awaited it.
+    with closing(coroutine), asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        result = runner.run(coroutine)
+    gc.collect()  # whatever was not closed complains now, and not in another test
+    return result
+
+
+def connections() -> int:
+    """Count the sockets of this process that lead to somebody, or soon will."""
+    found = psutil.Process().net_connections(kind="inet")
+    return sum(1 for one in found if one.status in {"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
+
+
+async def let_the_loop_look() -> None:
+    """Return when the loop has asked its sockets, and has told the transports what it heard."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 class AsyncSession:
@@ -51,6 +80,10 @@ class AsyncSession:
         found: TransactionStatus = self.driver.transaction_status(self.conn)
         return found
 
+    async def is_at_work(self) -> None:
+        """Return when a statement is under way."""
+        await until(lambda: self.status is TransactionStatus.ACTIVE)
+
     def is_clean(self) -> bool:
         """Say whether there is nothing to reset."""
         clean: bool = self.driver.is_clean(self.conn)
@@ -60,6 +93,8 @@ class AsyncSession:
 
 class AsyncCase:
     """A driver in front of a database.
+
+    What raises `NotImplementedError` here, the class for each kind of database or driver fills in.
 
     Attributes:
         name: The driver's name.
@@ -97,10 +132,7 @@ class AsyncCase:
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine in an event loop of its own, which is closed afterwards."""
-        with asyncio.Runner(loop_factory=LOOPS[self.loop]) as runner:
-            result = runner.run(coroutine)
-        gc.collect()  # whatever was not closed complains now, and not in another test
-        return result
+        return start_in(self.loop, coroutine)
 
     def run(self, body: Callable[[AsyncSession], Awaitable[None]], **options: Any) -> None:
         """Run a test's body with a session."""

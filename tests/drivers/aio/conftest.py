@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from drivers.aio.cases import CASES, LOOPS, AsyncCase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,6 +32,12 @@ def case(request: pytest.FixtureRequest) -> AsyncCase:
     kind, loop = request.param
     made: AsyncCase = kind(request, loop)
     return made
+
+
+@pytest.fixture(params=LOOPS)
+def make(request: pytest.FixtureRequest) -> Callable[[type[AsyncCase]], AsyncCase]:
+    """Give what makes the case of one driver, for what only that one has."""
+    return lambda kind: kind(request, request.param)
 
 
 @pytest.fixture

@@ -7,21 +7,22 @@ import gc
 import threading
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
-from drivers.aio.cases import LOOPS, AsyncCase, AsyncSession, in_a_session
+from async_loops import until
+from drivers.aio.cases import (
+    LOOPS,
+    AioSqlite,
+    AsyncCase,
+    AsyncSession,
+    connections,
+    in_a_session,
+)
 from helpers import eventually, in_thread
 from millpond.drivers import SessionOptions, TransactionStatus, aio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def connections() -> int:
-    """Count the sockets of this process that lead to somebody."""
-    found = psutil.Process().net_connections(kind="inet")
-    return sum(1 for one in found if one.status in {"ESTABLISHED", "CLOSE_WAIT"})
 
 
 async def opened(case: AsyncCase) -> tuple[Any, Any]:
@@ -49,7 +50,7 @@ async def test_an_idle_connection_is_dropped(case: AsyncCase, session: AsyncSess
 @in_a_session
 async def test_who_awaits_a_statement_is_told_soon(case: AsyncCase, session: AsyncSession) -> None:
     running = asyncio.ensure_future(session.value(case.blocking.endless))
-    await asyncio.sleep(0.05)
+    await session.is_at_work()
 
     session.driver.abort(session.conn)
 
@@ -109,23 +110,21 @@ def test_a_thread_that_is_not_the_loops_may_drop_it(case: AsyncCase) -> None:
     async def body() -> None:
         driver, conn = await opened(case)
         await asyncio.to_thread(driver.abort, conn)
-        await asyncio.sleep(0.01)
-        assert driver.is_alive(conn) is False
+        await until(lambda: driver.is_alive(conn) is False)
 
     case.start(body())
 
     eventually(lambda: connections() == before)
 
 
-def test_the_thread_of_a_connection_that_is_busy_ends_too(case: AsyncCase) -> None:
-    if case.name != "aiosqlite":
-        pytest.skip("it has no thread")
+def test_the_thread_of_a_connection_that_is_busy_ends_too(make: Any) -> None:
+    case = make(AioSqlite)
     threads = threading.active_count()
 
     async def body() -> Any:
         driver, conn = await opened(case)
         running = asyncio.ensure_future(case.rows(conn, case.blocking.endless))
-        await asyncio.sleep(0.02)
+        await until(lambda: driver.transaction_status(conn) is TransactionStatus.ACTIVE)
         running.cancel()
         await asyncio.wait([running])
         return driver, conn

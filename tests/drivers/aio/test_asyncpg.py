@@ -80,12 +80,52 @@ def test_a_password_shows_in_no_message_and_no_repr(pieces: list[str]) -> None:
 
 def test_what_the_url_and_the_arguments_say_wins(postgres_url: str) -> None:
     async def body() -> None:
-        url = f"{postgres_url}?application_name=of-the-url"
+        url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}application_name=of-the-url"
         kwargs = {"server_settings": {"statement_timeout": "7777"}}
         options = {"application_name": "of-the-pool", "statement_timeout": 1.0}
         async with opened(url, kwargs=kwargs, **options) as (_, conn):
             assert await conn.fetchval("SHOW application_name") == "of-the-url"
             assert await conn.fetchval("SHOW statement_timeout") == "7777ms"
+
+    asyncio.run(body())
+
+
+def test_the_arguments_win_over_the_url(postgres_url: str) -> None:
+    async def body() -> None:
+        url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}application_name=of-the-url"
+        kwargs = {"server_settings": {"application_name": "of-the-arguments"}}
+        options = {"application_name": "of-the-pool", "statement_timeout": 7.0}
+        async with opened(url, kwargs=kwargs, **options) as (_, conn):
+            assert await conn.fetchval("SHOW application_name") == "of-the-arguments"
+            assert await conn.fetchval("SHOW statement_timeout") == "7s"
+
+    asyncio.run(body())
+
+
+def test_settings_that_are_no_dict_are_refused() -> None:
+    url = "postgresql+asyncpg://h/db"
+    assert "connect_kwargs: server_settings=<list>: must be a dict of strings" in message_of(
+        url, connect_kwargs={"server_settings": ["a", "b"]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "transient"),
+    [
+        ("target_session_attrs=standby", True),  # as in a failover, until one of the hosts is it
+        ("target_session_attrs=nonsense", False),
+        ("sslmode=nonsense", False),
+    ],
+)
+def test_what_connecting_again_can_change_is_worth_another_attempt(
+    postgres_url: str, parameter: str, *, transient: bool
+) -> None:
+    async def body() -> None:
+        plain = f"postgresql+asyncpg://{postgres_url.partition('://')[2]}"
+        driver = aio.find(f"{plain}{'&' if '?' in plain else '?'}{parameter}")
+        with pytest.raises(Exception, match=r"target|sslmode") as caught:
+            await driver.connect()
+        assert driver.is_transient(caught.value) is transient
 
     asyncio.run(body())
 

@@ -122,7 +122,7 @@ def test_a_driver_of_ones_own_has_to_have_all_methods() -> None:
         return object()
 
     driver: Any = object()
-    with pytest.raises(PoolConfigError, match="have all that a AsyncDriver has"):
+    with pytest.raises(PoolConfigError, match="have all that AsyncDriver has"):
         aio.find(connect, driver=driver)
 
 

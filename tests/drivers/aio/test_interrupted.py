@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from drivers.aio.cancelling import cancelled_at
+from drivers.aio.cases import connections
 from helpers import eventually
 from millpond.drivers import SessionOptions, TransactionStatus, aio
 
@@ -104,12 +104,6 @@ def test_nobody_gets_the_answer_to_another_question(
         pytest.fail(f"more than {MANY} suspensions")
 
     case.start(sweep())
-
-
-def connections() -> int:
-    """Count the sockets of this process that lead to somebody."""
-    found = psutil.Process().net_connections(kind="inet")
-    return sum(1 for one in found if one.status in {"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.001], ids=["at once", "a moment later"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from drivers.aio.cases import AsyncCase, AsyncSession, in_a_session
+from drivers.aio.cases import AsyncCase, AsyncSession, in_a_session, let_the_loop_look
 
 
 @in_a_session
@@ -34,7 +32,7 @@ async def test_a_connection_that_the_server_ended_is_seen_after_the_loop_has_run
     case: AsyncCase, session: AsyncSession
 ) -> None:
     await case.kill(session)
-    await asyncio.sleep(0.02)
+    await let_the_loop_look()
 
     assert session.driver.is_alive(session.conn) is False
 

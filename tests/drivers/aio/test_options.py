@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import socket
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from drivers.aio.cases import AioMySQL, AsyncCase, AsyncMy, Asyncpg, AsyncSession
 from drivers.contract.cases import FEATURES
 from millpond.drivers import AT_CONNECT, ISOLATION_LEVELS, SessionOptions, aio
 from millpond.errors import PoolConfigError
-
-if TYPE_CHECKING:
-    from drivers.aio.cases import AsyncCase, AsyncSession
 
 OPTIONS = sorted(field.name for field in fields(SessionOptions))
 
@@ -45,8 +43,25 @@ def test_an_option_has_its_effect_or_is_refused(
         await case.prove(option, session)
 
     case.run(body, **{option: value})
-    if option == "keepalive" and case.name != "psycopg":
+    # A Unix socket has none.
+    if option == "keepalive" and case.name != "psycopg" and "?host=/" not in case.url:
         assert (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77) in kept
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", [AioMySQL, AsyncMy, Asyncpg], ids=lambda kind: kind.name)
+def test_keepalive_on_a_connection_that_is_lost_already_says_so(
+    make: Any, kind: type[AsyncCase]
+) -> None:
+    case = make(kind)
+
+    async def body(session: AsyncSession) -> None:
+        session.driver.abort(session.conn)
+        with pytest.raises(ConnectionError, match="the server hung up") as caught:
+            await session.driver.prepare(session.conn, SessionOptions(keepalive=True))
+        assert session.driver.is_transient(caught.value)
+
+    case.run(body)
 
 
 def socket_options(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
+from async_loops import until
 from drivers.aio.cancelling import cancelled_at
-from drivers.aio.cases import LOOPS
+from drivers.aio.cases import LOOPS, connections, let_the_loop_look, start_in
 from helpers import eventually
 from millpond.drivers import SessionOptions, TransactionStatus, aio
 from millpond.drivers.aio import AsyncDriver
@@ -30,14 +31,7 @@ MANY = 60
 @pytest.fixture(params=LOOPS)
 def start(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """Give what runs a coroutine in an event loop of its own."""
-
-    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            result = runner.run(coroutine)
-        gc.collect()
-        return result
-
-    return run
+    return partial(start_in, request.param)
 
 
 @asynccontextmanager
@@ -141,8 +135,7 @@ def test_a_command_that_another_task_awaits_is_active(redis_url: str, start: Any
     async def body() -> None:
         async with opened(redis_url) as (driver, client):
             running = asyncio.ensure_future(client.blpop(KEY, timeout=60))
-            await asyncio.sleep(0.02)
-            assert status_of(driver, client) is TransactionStatus.ACTIVE
+            await until(lambda: status_of(driver, client) is TransactionStatus.ACTIVE)
             with redis.Redis.from_url(redis_url) as other:
                 other.rpush(KEY, "ends it")
             await running
@@ -172,10 +165,9 @@ def test_a_connection_that_the_server_closed_is_seen(redis_url: str, start: Any)
             number = await client.client_id()
             with redis.Redis.from_url(redis_url) as other:
                 other.client_kill_filter(_id=number)
+            eventually(lambda: driver.is_alive(client) is False)
             if wait:
-                await asyncio.sleep(0.02)
-            else:
-                eventually(lambda: driver.is_alive(client) is False)
+                await let_the_loop_look()
             assert driver.is_alive(client) is False
             with pytest.raises(redis.ConnectionError) as caught:
                 await driver.ping(client)
@@ -241,12 +233,6 @@ def test_nobody_gets_the_answer_to_another_question(
 
     for action in actions:
         start(sweep(action))
-
-
-def connections() -> int:
-    """Count the sockets of this process that lead to somebody."""
-    found = psutil.Process().net_connections(kind="inet")
-    return sum(1 for one in found if one.status in {"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
 
 def test_connecting_that_is_cancelled_leaves_no_socket(redis_url: str, start: Any) -> None:

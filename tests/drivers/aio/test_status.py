@@ -80,9 +80,8 @@ async def test_a_statement_that_another_task_awaits_is_active(
     case: AsyncCase, session: AsyncSession
 ) -> None:
     running = asyncio.ensure_future(session.value(case.blocking.endless))
-    await asyncio.sleep(0.02)
+    await session.is_at_work()
 
-    assert session.status is TransactionStatus.ACTIVE
     assert not session.is_clean()
     for verb in (session.driver.reset, session.driver.reset_session):
         with pytest.raises(Exception, match=r"cannot be used again"):

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from async_loops import until
 from drivers.aio.cases import LOOPS, AioSqlite, AsyncCase, AsyncMy, AsyncSession, Psycopg
 from drivers.aio.cases import AioMySQL as AioMySQLCase
 from helpers import eventually
 from millpond.drivers import SessionOptions, TransactionStatus, aio
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Make = "Callable[[type[AsyncCase]], AsyncCase]"
-
-
-@pytest.fixture(params=LOOPS)
-def make(request: pytest.FixtureRequest) -> Callable[[type[AsyncCase]], AsyncCase]:
-    """Give what makes the case of one driver."""
-    return lambda kind: kind(request, request.param)
 
 
 def test_an_open_cursor_of_sqlite_is_not_clean(make: Any) -> None:
@@ -65,7 +55,7 @@ def test_a_statement_of_sqlite_that_outlives_its_loop_makes_no_noise(
         conn = await driver.connect()
         await driver.prepare(conn, SessionOptions())
         running = asyncio.ensure_future(case.rows(conn, case.waiting))
-        await asyncio.sleep(0.01)
+        await until(lambda: driver.transaction_status(conn) is TransactionStatus.ACTIVE)
         running.cancel()
         return driver, conn
 
@@ -79,6 +69,7 @@ def test_a_statement_of_sqlite_that_outlives_its_loop_makes_no_noise(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("kind", [AioMySQLCase, AsyncMy])
 def test_unread_rows_of_mysql_are_refused(make: Any, kind: type[AsyncCase]) -> None:
     case = make(kind)
@@ -96,6 +87,7 @@ def test_unread_rows_of_mysql_are_refused(make: Any, kind: type[AsyncCase]) -> N
     case.run(body)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("kind", [AioMySQLCase, AsyncMy])
 def test_further_results_of_mysql_are_read_by_a_reset(make: Any, kind: type[AsyncCase]) -> None:
     case = make(kind)
@@ -117,6 +109,7 @@ async def settled(value: Any) -> Any:
     return await value if hasattr(value, "__await__") else value
 
 
+@pytest.mark.server
 def test_a_pipeline_of_psycopg_is_refused(make: Any) -> None:
     case = make(Psycopg)
 
@@ -131,6 +124,7 @@ def test_a_pipeline_of_psycopg_is_refused(make: Any) -> None:
     case.run(body)
 
 
+@pytest.mark.server
 def test_attributes_of_psycopg_are_restored_with_the_session(make: Any) -> None:
     import psycopg  # noqa: PLC0415
 

@@ -182,5 +182,7 @@ class Case:
 
     def prove_keepalive(self, session: Session) -> None:
         with socket.socket(fileno=os.dup(session.driver.fileno(session.conn))) as sock:
+            if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+                return  # a Unix socket has nobody to look after
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 77

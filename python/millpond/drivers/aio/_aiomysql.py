@@ -25,7 +25,7 @@ class AioMySQL(AsyncMySQL):
     why_not = {  # noqa: RUF012  a ClassVar in the base class
         "socket_timeout": "aiomysql has none; use asyncmy, or statement_timeout and keepalive",
     }
-    attributes = ("cursorclass",)
+    attributes = ("cursorclass", *AsyncMySQL.attributes)
     arguments = (frozenset(inspect.signature(aiomysql.Connection).parameters) - {"loop", "db"}) | {
         "database"
     }

@@ -245,6 +245,7 @@ class _Opening:
 
 
 def _never() -> sqlite3.Connection:
+    # The blocking adapter is here for what it does with a connection that aiosqlite has opened.
     raise NotImplementedError
 
 

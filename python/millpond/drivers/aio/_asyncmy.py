@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from asyncmy import errors
 from asyncmy.connection import Connection
 
-from millpond.drivers._mysql_errors import SERVER_LOST
 from millpond.drivers.aio._mysql import AsyncMySQL
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class AsyncMy(AsyncMySQL):
     name = "asyncmy"
     operational_error = errors.OperationalError
     driver_errors = (errors.MySQLError,)
-    attributes = ("_cursor_cls",)
+    attributes = ("_cursor_cls", *AsyncMySQL.attributes)
     converters = {  # noqa: RUF012  a ClassVar in the base class
         **AsyncMySQL.converters,
         "max_allowed_packet": int,
@@ -40,14 +39,7 @@ class AsyncMy(AsyncMySQL):
     async def _open(cls, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
         make: Any = Connection  # its stub has no types
         conn = make(**arguments)
-        try:
-            return await cls.connected(conn, conn.connect())
-        except RuntimeError as error:
-            # The server has hung up before asyncmy looks at the socket, which uvloop then hides.
-            if "expose socket" not in str(error):
-                raise
-            msg = "Lost connection to MySQL server: it hung up at once"
-            raise errors.OperationalError(SERVER_LOST, msg) from error
+        return await cls.connected(conn, conn.connect())
 
     @classmethod
     def _arguments_for(

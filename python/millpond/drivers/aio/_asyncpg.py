@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -26,17 +27,16 @@ from asyncpg import connect_utils
 
 from millpond.drivers import _postgres
 from millpond.drivers._base import redact
-from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions, TransactionStatus
+from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._sockets import set_keepalive
 from millpond.drivers._traits import Traits
 from millpond.drivers._url import refuse_unknown
 from millpond.drivers.aio import _transports
 from millpond.drivers.aio._asyncpg_url import arguments_of
 from millpond.drivers.aio._dbapi import AsyncDbapi
-from millpond.errors import PoolError
+from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
 
     class Connection(asyncpg.Connection[Any]):
         """With its private parts, of which the stubs say nothing."""
@@ -74,35 +74,17 @@ class AsyncpgError(asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
     """What the pool's errors derive from: whatever ``except`` clauses for asyncpg may name."""
 
 
-class Asyncpg(AsyncDbapi["Connection"]):
+class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
     """The adapter of asyncpg."""
 
     name = "asyncpg"
     operational_error = AsyncpgError
     needs_is_alive = True
-    supports = frozenset(
-        {
-            "application_name",
-            "autocommit",
-            "isolation_level",
-            "keepalive",
-            "profile",
-            "read_only",
-            "reset_session",
-            "session",
-            "statement_timeout",
-        }
-    ) | ({"cancel"} if _send_cancel else frozenset())
-    isolation_levels = _postgres.ISOLATION_LEVELS
-    read_only_transactions = True
-    only_at_connect = AT_CONNECT
+    supports = _postgres.PostgresTraits.supports - (frozenset() if _send_cancel else {"cancel"})
     why_not = {  # noqa: RUF012  a ClassVar in the base class
         "socket_timeout": "asyncpg has command_timeout, for connect_kwargs; statement_timeout and "
         "keepalive are what PostgreSQL has",
     }
-
-    # Whether the URL asked for a server that takes writes.
-    wants_writable: bool = False
 
     @classmethod
     def from_url(
@@ -136,14 +118,16 @@ class Asyncpg(AsyncDbapi["Connection"]):
             # who knows that it does says so with another statement_cache_size.
             arguments.setdefault("statement_cache_size", 0)
         told, carried = _settings(options)
-        given = {**told, **dict(arguments.get("server_settings") or {})}
-        ours = {name: value for name, value in given.items() if name not in said}
-        if ours:
-            arguments["server_settings"] = ours
+        ours = {name: value for name, value in told.items() if name not in said}
+        # In asyncpg these win over the URL.
+        settings = {**ours, **_settings_of(arguments)}
+        if settings:
+            arguments["server_settings"] = settings
 
         # Not a partial: its repr would show the password.
         async def connect() -> Connection:
-            made: Any = await asyncpg.connect(**arguments)
+            with _transports.hang_ups_told():
+                made: Any = await asyncpg.connect(**arguments)
             return cast("Connection", made)
 
         made = cls(connect, target=redact(url))
@@ -165,10 +149,6 @@ class Asyncpg(AsyncDbapi["Connection"]):
             set_keepalive(_transports.fileno(conn._transport), options.keepalive)
         left = options.without({*self.carried, "autocommit", "profile"})
         await super().prepare(conn, left)
-
-    def statements(self, options: SessionOptions) -> list[str]:
-        """Return a SET for each option."""
-        return _postgres.statements(options)
 
     @classmethod
     def is_alive(cls, conn: Connection) -> bool | None:
@@ -288,10 +268,10 @@ class Asyncpg(AsyncDbapi["Connection"]):
             return False
         if isinstance(error, asyncpg.InterfaceError):
             return any(words in str(error) for words in _CLOSED)
+        if isinstance(error, ConnectionError) or _transports.is_hang_up(error):
+            return True
         state = _postgres.sqlstate(error)
-        return isinstance(error, ConnectionError) or (
-            state is not None and _postgres.is_gone(state)
-        )
+        return state is not None and _postgres.is_gone(state)
 
     def is_demoted(self, conn: Connection, error: BaseException) -> bool:
         """Say yes to a refused write, as with libpq."""
@@ -301,17 +281,18 @@ class Asyncpg(AsyncDbapi["Connection"]):
         return _postgres.is_demoted(error, lambda name: getattr(told, name, None))
 
     @classmethod
-    def is_cancelled(cls, error: BaseException) -> bool:
-        """Ask the SQLSTATE; the server's own ``statement_timeout`` has the same."""
-        return _postgres.sqlstate(error) == _postgres.CANCELLED
-
-    @classmethod
     def is_transient(cls, error: BaseException) -> bool:
-        """Say no where the server refused the user or the database."""
+        """Say no where the server refused the user or the database, or asyncpg the arguments.
+
+        Say yes where each host is up and none is the one asked for: in a failover one soon will be.
+        """
         state = _postgres.sqlstate(error)
         if state is not None:
             return not state.startswith(_REFUSED)
-        return isinstance(error, TimeoutError) or Traits.is_transient(error)
+        if isinstance(error, asyncpg.ClientConfigurationError):  # an InterfaceError as well
+            return False
+        nobody_yet = isinstance(error, asyncpg.TargetServerAttributeNotMatched)
+        return nobody_yet or _transports.is_hang_up(error) or Traits.is_transient(error)
 
 
 def _settings(options: SessionOptions) -> tuple[dict[str, str], set[str]]:
@@ -323,6 +304,16 @@ def _settings(options: SessionOptions) -> tuple[dict[str, str], set[str]]:
     if options.application_name is not None:
         told["application_name"] = options.application_name
     return told, carried
+
+
+def _settings_of(arguments: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the settings of the server that `connect_kwargs` has."""
+    found = arguments.get("server_settings") or {}
+    if isinstance(found, Mapping):
+        return found
+    kind = type(found).__name__
+    msg = f"connect_kwargs: server_settings=<{kind}>: must be a dict of strings"
+    raise PoolConfigError(msg)
 
 
 def _is_busy(protocol: Any) -> bool:  # noqa: ANN401

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from millpond.drivers import _mysql_errors as errors
 from millpond.drivers._mysql_traits import (
@@ -47,6 +47,8 @@ class AsyncMySQL(MySQLTraits, AsyncDbapi[Any]):
     """What the adapters of both drivers have in common."""
 
     needs_is_alive = True
+    # What `set_charset` leaves behind, and a SET NAMES does not bring back.
+    attributes: ClassVar[tuple[str, ...]] = ("_charset", "_encoding")
     converters = {  # noqa: RUF012  a ClassVar in the base class
         "autocommit": flag,
         "charset": str,
@@ -78,7 +80,7 @@ class AsyncMySQL(MySQLTraits, AsyncDbapi[Any]):
         }
         return {name: value for name, value in named.items() if value is not None}
 
-    # What each driver says about itself.
+    # What each driver says about itself: these four are in `_aiomysql` and `_asyncmy`.
 
     @staticmethod
     def transport(conn: Any) -> asyncio.Transport | None:  # noqa: ANN401
@@ -104,7 +106,8 @@ class AsyncMySQL(MySQLTraits, AsyncDbapi[Any]):
     async def connected(cls, conn: Any, connecting: Any) -> Any:  # noqa: ANN401
         """Return a connection when it is connected, or leave nothing behind."""
         try:
-            await connecting
+            with _transports.hang_ups_told():
+                await connecting
         except BaseException:
             cls._drop(conn)
             raise
@@ -280,7 +283,7 @@ class AsyncMySQL(MySQLTraits, AsyncDbapi[Any]):
     async def close(self, conn: Any) -> None:  # noqa: ANN401
         """Close the connection; where the server is gone already, that is all there is to do."""
         try:
-            with suppress(OSError):
+            with suppress(OSError), _transports.hang_ups_told():
                 await conn.ensure_closed()
         finally:
             self._drop(conn)
@@ -302,4 +305,10 @@ class AsyncMySQL(MySQLTraits, AsyncDbapi[Any]):
     def is_disconnect(cls, error: BaseException) -> bool:
         """Ask the error for its number, or for its words where it has none."""
         is_ours = isinstance(error, cls.driver_errors)
-        return (is_ours and says_closed(error)) or super().is_disconnect(error)
+        says_so = (is_ours and says_closed(error)) or _transports.is_hang_up(error)
+        return says_so or super().is_disconnect(error)
+
+    @classmethod
+    def is_transient(cls, error: BaseException) -> bool:
+        """Say yes to a hang-up too."""
+        return _transports.is_hang_up(error) or super().is_transient(error)

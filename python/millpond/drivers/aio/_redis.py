@@ -68,7 +68,8 @@ class AsyncRedis(RedisTraits, AsyncDbapi[Any]):
     async def _open(cls, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
         client = redis.Redis(connection_pool=_Single(**arguments), single_connection_client=True)
         try:
-            return await client.initialize()
+            with _transports.hang_ups_told():
+                return await client.initialize()
         except BaseException:
             _drop(client)
             raise
@@ -188,6 +189,16 @@ class AsyncRedis(RedisTraits, AsyncDbapi[Any]):
         """Close the socket, or all of a callable's client."""
         with suppress(Exception):
             _drop(conn)
+
+    @classmethod
+    def is_disconnect(cls, error: BaseException) -> bool:
+        """Say yes to a hang-up too."""
+        return _transports.is_hang_up(error) or super().is_disconnect(error)
+
+    @classmethod
+    def is_transient(cls, error: BaseException) -> bool:
+        """Say yes to a hang-up too."""
+        return _transports.is_hang_up(error) or super().is_transient(error)
 
 
 def _is_lost(single: _Single) -> bool:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from millpond.drivers import _sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The words of uvloop, and those that aiomysql and asyncmy have for it.
+_HANG_UPS: Final = ("the handler is closed", "does not expose socket instance")
 
 
 def fileno(transport: asyncio.BaseTransport | None) -> int:
@@ -27,11 +33,34 @@ def is_alive(transport: asyncio.BaseTransport | None) -> bool | None:
     return False if number < 0 else _sockets.is_alive(number)
 
 
+def is_hang_up(error: BaseException) -> bool:
+    """Say whether an error is all that a driver heard of the end of its transport.
+
+    That is a `RuntimeError` where uvloop has closed the transport: nothing can be written to it any
+    more, and it has no socket. Transports of asyncio let all that be done, and drop it.
+    """
+    said = str(error) if type(error) is RuntimeError else ""
+    return said.endswith(_HANG_UPS)
+
+
+@contextmanager
+def hang_ups_told() -> Iterator[None]:
+    """Raise a `ConnectionError` for an error that is a hang-up."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_hang_up(error):
+            raise
+        msg = "the server hung up"
+        raise ConnectionResetError(msg) from error
+
+
 def drop(transport: Any, loop: asyncio.AbstractEventLoop | None) -> None:  # noqa: ANN401
     """Close the socket at once. It never raises, also if the event loop is closed.
 
-    An open loop has to run once more for it, so the other side is told here already. That holds for
-    another thread as well, from which a transport must not be used.
+    An open loop has to run once more for it. With a transport of asyncio the other side is told
+    here already, also from another thread, where a transport must not be used; with uvloop's there
+    is no such way.
 
     Args:
         transport: One of asyncio or of uvloop, or ``None``.
