@@ -56,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_unconfigure() -> None:
+    """Let the interpreter take down what `frozen` has put aside."""
+    gc.unfreeze()
+
+
 def seconds_for(item: pytest.Item) -> float:
     """Say how long a test may take."""
     extra = how_long_to_stress() if item.get_closest_marker("stress") else 0.0

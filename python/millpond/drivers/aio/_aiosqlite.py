@@ -71,8 +71,10 @@ class AioSqlite(Sqlite[aiosqlite.Connection], AsyncDbapi[aiosqlite.Connection]):
 
         async def connect() -> aiosqlite.Connection:
             opening = _Opening(functools.partial(sqlite3.connect, database, **arguments))
+            conn = aiosqlite.Connection(opening, _ROWS_AT_ONCE)
+            _count_calls(conn)
             try:
-                return await aiosqlite.Connection(opening, _ROWS_AT_ONCE)
+                return await conn
             except BaseException:
                 opening.give_up()
                 raise
@@ -81,8 +83,7 @@ class AioSqlite(Sqlite[aiosqlite.Connection], AsyncDbapi[aiosqlite.Connection]):
 
     async def prepare(self, conn: aiosqlite.Connection, options: SessionOptions = DEFAULTS) -> None:
         """Begin to count the calls, then carry out the options."""
-        if not isinstance(conn._tx, _Calls):
-            conn._tx = _Calls(conn._tx)  # type: ignore[assignment]
+        _count_calls(conn)
         if not self._is_adopted:
             await _call(conn, self._blocking.adopt)
             self._is_adopted = True
@@ -252,6 +253,11 @@ def _never() -> sqlite3.Connection:
 async def _call(conn: aiosqlite.Connection, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
     """Call a function with the connection of `sqlite3`, in the thread that is for it."""
     return await conn._execute(function, conn._conn, *args)  # type: ignore[no-untyped-call]
+
+
+def _count_calls(conn: aiosqlite.Connection) -> None:
+    if not isinstance(conn._tx, _Calls):
+        conn._tx = _Calls(conn._tx)  # type: ignore[assignment]
 
 
 def _is_busy(conn: aiosqlite.Connection) -> bool:
