@@ -132,7 +132,7 @@ class PoolStats:
         acquired: Acquires that succeeded.
         queued: Acquires that had to wait, whatever came of it.
         gave_up: Of these, the ones that ended without a connection: timeout or cancellation.
-        refused: Acquires refused by ``max_waiting``.
+        refused: Acquires refused at once, by ``max_waiting`` or ``shed``.
         turned_away: Acquires that were told at once that the database is down.
         failing: Seconds for which no attempt to connect has succeeded, while some have failed;
             ``None`` if connecting works, or nobody tries.

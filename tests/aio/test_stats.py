@@ -84,6 +84,7 @@ def test_an_error_of_a_loop_that_has_ended_is_not_the_last_one() -> None:
     asyncio.run(pool.close())
 
 
+@pytest.mark.freethreaded
 @pytest.mark.usefixtures("fast_switching")
 def test_counters_never_go_back_while_loops_come_and_go() -> None:
     pool = pool_of(AsyncFakeDatabase(), max_size=4)

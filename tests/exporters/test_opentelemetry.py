@@ -452,13 +452,14 @@ def test_the_global_provider_may_come_later_than_the_first_who_asks_for_it() -> 
         import millpond
         from fakes import FakeDatabase
         from millpond.exporters.opentelemetry import instrument
-        from opentelemetry.metrics import set_meter_provider
+        from opentelemetry.metrics import NoOpMeterProvider, set_meter_provider
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
         pools = [millpond.Pool(FakeDatabase().connect, name=name) for name in "abc"]
         reader = InMemoryMetricReader()
         provider = MeterProvider([reader])
+        instrument([], NoOpMeterProvider())
         instrument([pools[0]])
         set_meter_provider(provider)
         instrument([pools[1]])

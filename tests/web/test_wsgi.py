@@ -100,6 +100,16 @@ def test_around_an_application_without_a_path_its_own_page_stays() -> None:
     assert ask(application, "/")[2] == b"hello"
 
 
+@pytest.mark.parametrize(("script_name", "base"), [("", "/"), ("/", "/"), ("/m/", "/m/")])
+def test_the_page_knows_where_it_is_however_that_is_said(script_name: str, base: str) -> None:
+    environ: dict[str, Any] = {"SCRIPT_NAME": script_name, "PATH_INFO": "/"}
+    setup_testing_defaults(environ)
+
+    (page,) = wsgi_app([])(environ, lambda *_: lambda _: None)
+
+    assert f'data-base="{base}"' in page.decode()
+
+
 def test_flask_can_have_it_around_and_mounted(make_pool: MakePool) -> None:
     app = flask.Flask("shop")
     app.add_url_rule("/", view_func=lambda: "shop")

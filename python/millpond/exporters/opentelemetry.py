@@ -110,7 +110,7 @@ def _bridge_of(provider: MeterProvider) -> _Bridge:
 
 def _stands_in(provider: MeterProvider) -> bool:
     """Tell whether it is what the API has before a global provider is set, to which it leads on."""
-    return type(provider).__module__.startswith("opentelemetry.metrics.")
+    return type(provider).__name__ == "_ProxyMeterProvider"  # which has no public name
 
 
 class _Bridge:

@@ -42,7 +42,8 @@ def wsgi_app(
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
-        request = Request(method, environ.get("HTTP_ACCEPT", ""), environ.get("SCRIPT_NAME", ""))
+        base = environ.get("SCRIPT_NAME", "").rstrip("/")
+        request = Request(method, environ.get("HTTP_ACCEPT", ""), base)
         response = site.respond(environ.get("PATH_INFO", ""), request)
         if response is None:
             if app is not None:
