@@ -51,7 +51,6 @@ ACTIONS: dict[str, Action] = {
     "reset_session": lambda _, session: session.driver.reset_session(session.conn),
     "cancel": lambda _, session: session.driver.cancel(session.conn),
 }
-MATTERS_TO_THE_LOOP = {"query", "slow query", "transaction"}
 IN_A_TRANSACTION = {"commit", "rollback", "reset", "ping", "reset_session"}
 
 
@@ -85,8 +84,6 @@ async def expect_own_answers(session: AsyncSession, *, hit: bool = False) -> boo
 def test_nobody_gets_the_answer_to_another_question(
     case: AsyncCase, action: str, delay: float
 ) -> None:
-    if case.loop == "uvloop" and action not in MATTERS_TO_THE_LOOP:
-        pytest.skip("the same code as on asyncio")
 
     async def sweep() -> None:
         for at in range(MANY):
