@@ -52,6 +52,22 @@ def test_what_the_garbage_collector_gives_back_is_no_error(
     assert [(each.line, each.severity) for each in findings] == [(7, severity), (10, severity)]
 
 
+def test_how_a_request_reaches_a_pool_is_told_step_by_step(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "import millpond\n"
+        "class Users:\n"
+        "    def __init__(self):\n        self.open()\n"
+        "    def open(self):\n        self.pool = millpond.Pool(url)\n"
+        "def view(request):\n    return Users()\n"
+    )
+
+    (finding,) = examine(read_paths([tmp_path]), Selection(select=("MP201",)))
+
+    assert finding.message.startswith(
+        "view() is called for each request, and calls Users(), and calls Users.open(): "
+    )
+
+
 @pytest.mark.parametrize("code", READ_FROM_FILES)
 def test_a_rule_has_a_sample_and_a_near_miss(code: str) -> None:
     of_this = [sample for sample in SAMPLES if sample.code == code]

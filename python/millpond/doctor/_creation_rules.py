@@ -9,7 +9,14 @@ from millpond.doctor._findings import Remark
 from millpond.doctor._project import Project
 from millpond.doctor._reach import is_guarded, is_memoized, per_request
 from millpond.doctor._rules import Rules
-from millpond.doctor._source import dotted, names_in, own_nodes, targets_of, text_of
+from millpond.doctor._source import (
+    dotted,
+    names_in,
+    own_nodes,
+    parameters_of,
+    targets_of,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +97,7 @@ def _is_kept(module: Module, call: ast.Call, function: Definition) -> bool:
     every = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
     if len(names) < len(every):
         return True
-    is_given = bool(names & _parameters(function))
+    is_given = bool(names & parameters_of(function))
     return is_given or any(_keeps_one(node, names) for node in own_nodes(*function.body))
 
 
@@ -104,10 +111,6 @@ def _keeps_one(node: ast.AST, names: set[str]) -> bool:
         is_keeper = dotted(node.func).rpartition(".")[2] in _KEEPERS
         return is_keeper and any(dotted(each) in names for each in node.args)
     return False
-
-
-def _parameters(function: Definition) -> set[str]:
-    return {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
 
 
 def _why_repeated(module: Module, call: ast.Call, function: Definition) -> str:
@@ -125,7 +128,7 @@ def _why_repeated(module: Module, call: ast.Call, function: Definition) -> str:
             continue
         # Each turn may be about a database of its own.
         is_each = not isinstance(loop, ast.While) and names_in(loop.target) & names_in(other)
-        if not (is_each and _parameters(function) & names_in(call)):
+        if not (is_each and parameters_of(function) & names_in(call)):
             return f"{name}() is called in a loop"
     return ""
 

@@ -11,7 +11,14 @@ from millpond.doctor._findings import Remark
 from millpond.doctor._module import Module
 from millpond.doctor._reach import decorator_names
 from millpond.doctor._rules import Rules
-from millpond.doctor._source import assigned, dotted, names_in, own_nodes, text_of
+from millpond.doctor._source import (
+    assigned,
+    dotted,
+    names_in,
+    own_nodes,
+    parameters_of,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,9 +177,9 @@ def _is_given(called: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call, ho
     given = [*call.args, *(word.value for word in call.keywords)]
     if not any(dotted(each) == hold.name for each in given if hold.name):
         return False
-    parameters = {each.arg for each in ast.walk(called.args) if isinstance(each, ast.arg)}
     return any(
-        parameters & names_in(node.test if isinstance(node, (ast.If, ast.IfExp)) else node)
+        parameters_of(called)
+        & names_in(node.test if isinstance(node, (ast.If, ast.IfExp)) else node)
         for node in own_nodes(*called.body)
         if isinstance(node, (ast.BoolOp, ast.If, ast.IfExp))
     )

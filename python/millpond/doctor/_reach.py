@@ -65,6 +65,7 @@ _VIEWS: Final = frozenset(
     }
 )
 _OF_A_REQUEST: Final = frozenset({"g", "request"})
+_THERE: Final = (ast.Attribute, ast.Name, ast.Subscript)
 _VERBS: Final = frozenset(
     {"delete", "dispatch", "get", "head", "on_get", "on_post", "patch", "post", "put"}
 )
@@ -159,16 +160,22 @@ def _is_test_of(condition: ast.If | ast.IfExp, child: ast.AST) -> bool:
 
 
 def _returns_what_is_there(statement: ast.stmt, parent: ast.AST) -> bool:
-    """Whether it is ``if pool is not None: return pool``, or in a constructor ``if self.pool:``."""
-    if not isinstance(statement, ast.If) or not isinstance(statement.body[-1], ast.Return):
+    """Whether it is ``if pool is not None: return pool``, or in a constructor ``if self.pool:``.
+
+    Or ``try: return pools[name]``, or one of these in a ``with`` block.
+    """
+    if isinstance(statement, (ast.AsyncWith, ast.With)):
+        return any(_returns_what_is_there(each, statement) for each in statement.body)
+    last = statement.body[-1] if isinstance(statement, (ast.If, ast.Try)) else None
+    if not isinstance(last, ast.Return):
         return False
-    value, tested = statement.body[-1].value, names_in(statement.test)
-    if tested & _OF_A_REQUEST:
-        return False
-    if value is None:
-        return "self" in tested and getattr(parent, "name", "") == "__init__"
-    is_there = isinstance(value, (ast.Attribute, ast.Name, ast.Subscript))
-    return is_there and bool(tested & names_in(value))
+    there = names_in(last.value) if isinstance(last.value, _THERE) else set()
+    if not isinstance(statement, ast.If):
+        return bool(there - _OF_A_REQUEST)
+    tested = names_in(statement.test)
+    is_constructor = last.value is None and getattr(parent, "name", "") == "__init__"
+    is_there = bool(tested & there) or (is_constructor and "self" in tested)
+    return is_there and not tested & _OF_A_REQUEST
 
 
 def per_request(project: Project) -> dict[Definition, str]:
@@ -201,8 +208,9 @@ def _definitions(module: Module) -> Iterator[Definition]:
 
 def _title(module: Module, function: Definition) -> str:
     owner = module.source.parents.get(function)
-    name = owner.name if isinstance(owner, ast.ClassDef) else function.name
-    return f"{name}()"
+    if not isinstance(owner, ast.ClassDef):
+        return f"{function.name}()"
+    return f"{owner.name}()" if function.name == "__init__" else f"{owner.name}.{function.name}()"
 
 
 def _called(

@@ -24,6 +24,7 @@ __all__ = [
     "dotted",
     "names_in",
     "own_nodes",
+    "parameters_of",
     "targets_of",
     "text_of",
 ]
@@ -193,8 +194,8 @@ class Source:
         if scope not in self._names:
             body = scope.body if isinstance(scope.body, list) else [scope.body]
             stored = {name for node in own_nodes(*body) for name in _bound_by(node)}
-            given = {name for node in ast.walk(scope.args) for name in _bound_by(node)}
-            self._names[scope] = frozenset(stored - self.globals_of(scope) | given)
+            stored -= self.globals_of(scope)
+            self._names[scope] = frozenset(stored | parameters_of(scope))
         return self._names[scope]
 
     @cached_property
@@ -285,6 +286,11 @@ def _bound_by(node: ast.AST) -> list[str]:
 def names_in(node: ast.AST) -> set[str]:
     """Return the names in an expression."""
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def parameters_of(function: Function) -> set[str]:
+    """Return the names of a function's parameters."""
+    return {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
 
 
 def _container(node: ast.expr) -> ast.expr:
