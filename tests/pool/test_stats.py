@@ -90,8 +90,26 @@ class TestFailures:
 
         assert pool.try_acquire() is None
 
-        assert pool.stats().failed == 0
+        assert (pool.stats().refused, pool.stats().failed) == (0, 0)
         pool.release(held)
+
+    def test_who_only_tries_is_not_turned_away(
+        self, make_pool: MakePool, driver: FakeDatabase
+    ) -> None:
+        driver.down()
+        pool = make_pool(max_size=1, fail_fast_after=0)
+        with pytest.raises(millpond.PoolTimeout):
+            pool.acquire(timeout=0.01)
+        eventually(lambda: pool.stats().open_failed)
+        before = pool.stats()
+
+        assert pool.try_acquire() is None
+        with pytest.raises(millpond.PoolTimeout):
+            pool.acquire(timeout=0)
+
+        stats = pool.stats()
+        assert stats.turned_away == before.turned_away + 1
+        assert stats.failed == before.failed + 1
 
     def test_a_ticket_counts_as_a_thread_does(self, make_pool: MakePool) -> None:
         pool = make_pool(max_size=1)

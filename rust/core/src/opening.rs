@@ -53,7 +53,6 @@ impl<T: Vital, W: Waker> Core<T, W> {
             return false;
         }
         self.opening.wanted.store(1, Relaxed);
-        self.stats.turned_away.add_one();
         true
     }
 

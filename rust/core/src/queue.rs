@@ -60,12 +60,10 @@ impl<T: Vital, W: Waker> Core<T, W> {
             return Err(Refused::Closed);
         }
         if self.is_full(queue.len()) {
-            self.stats.refused.add_one();
             return Err(Refused::Full);
         }
         let expected = queue.expected_wait(priority);
         if expected > patience && !queue.is_empty() {
-            self.stats.refused.add_one();
             return Err(Refused::Hopeless(expected));
         }
         self.stats.queued.add_one();

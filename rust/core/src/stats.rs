@@ -107,6 +107,18 @@ impl Stats {
         self.failed.add_one();
     }
 
+    /// As `count_failed`, for one that was refused since too many wait, or would wait for too long.
+    pub fn count_refused(&self) {
+        self.refused.add_one();
+        self.failed.add_one();
+    }
+
+    /// As `count_failed`, for one that was told that the database is down.
+    pub fn count_turned_away(&self) {
+        self.turned_away.add_one();
+        self.failed.add_one();
+    }
+
     pub(crate) fn count_closed(&self, reason: Reason) {
         self.closed[reason as usize].add_one();
     }

@@ -398,7 +398,12 @@ pub(crate) fn failed(inner: &Inner, error: PyErr) -> PyErr {
 
 /// The exception for a caller that may not wait, whose acquire ends by it.
 pub(crate) fn refusal(slf: &Bound<'_, CorePool>, inner: &Inner, refused: Refused) -> PyErr {
-    inner.core.stats().count_failed();
+    let stats = inner.core.stats();
+    match refused {
+        Refused::Closed => stats.count_failed(),
+        Refused::Full | Refused::Hopeless(_) => stats.count_refused(),
+        Refused::Down => stats.count_turned_away(),
+    }
     match refused {
         Refused::Closed => CorePool::failure(slf, "closed", ()),
         Refused::Full => CorePool::failure(slf, "full", ()),
