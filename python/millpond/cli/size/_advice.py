@@ -10,6 +10,10 @@ from millpond.sizing import Recommendation, Sizing
 
 __all__ = ["Advice", "Question", "Row", "advise"]
 
+# The names of rows.
+ESTIMATED = "memory"
+MEASURED = "memory measured"
+
 # So many settings are named in a reason.
 _FEW = 3
 
@@ -103,11 +107,11 @@ def advise(question: Question) -> Advice:
     cpu = _cpu(question)
     load = _load(question)
     limits = [*_memory(question), _server(question)]
-    recommendation = sizing.recommend(
-        cpu,
-        load=load.sizing,
-        limits={row.name: row.sizing for row in limits if row.sizing is not None},
-    )
+    known = {row.name: row.sizing for row in limits if row.sizing is not None}
+    if MEASURED in known:
+        # Then nobody needs the estimate, which with large shared buffers is ten times as much.
+        known.pop(ESTIMATED, None)
+    recommendation = sizing.recommend(cpu, load=load.sizing, limits=known)
     rows = (Row("cpu", cpu, cpu.reason), load, *limits)
     return Advice(question, rows, recommendation)
 
@@ -139,20 +143,20 @@ def _memory(question: Question) -> Iterator[Row]:
     costs = None if server is None else server.memory
     if costs is None:
         reason = "of no account here" if server else "needs a server (--db or DATABASE_URL)"
-        yield Row("memory", None, reason)
+        yield Row(ESTIMATED, None, reason)
         return
     available = memory_here(server) if question.memory is None else question.memory
     if available is None:
-        yield Row("memory", None, "needs --memory, as the server is on another machine")
+        yield Row(ESTIMATED, None, "needs --memory, as the server is on another machine")
         return
     if not available:
-        yield Row("memory", None, "needs --memory, as none is left here at the moment")
+        yield Row(ESTIMATED, None, "needs --memory, as none is left here at the moment")
         return
     few = len(costs.settings) <= _FEW
     settings = " + ".join(costs.settings) if few else f"{len(costs.settings)} buffers of a session"
     for name, cost, how in (
-        ("memory", costs.estimate, f"by {settings}"),
-        ("memory measured", costs.measured, costs.how),
+        (ESTIMATED, costs.estimate, f"by {settings}"),
+        (MEASURED, costs.measured, costs.how),
     ):
         if cost is not None:
             found = sizing.by_memory(available, cost)
