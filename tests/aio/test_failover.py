@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 import millpond
 from async_cancel import no_task_is_left
+from async_loops import until
+from faults import test_failover
 from faults.test_failover import demote, promote
+from helpers import eventually
 from private_postgres import PrivatePostgres, private_postgres
 
 if TYPE_CHECKING:
@@ -40,6 +44,11 @@ def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def url_of(driver: str, *servers: PrivatePostgres, wanted: str) -> str:
+    """Name all of them in one URL."""
+    return test_failover.url_of(*servers, wanted=wanted).replace("://", f"+{driver}://", 1)
+
+
 def play(
     driver: str,
     servers: tuple[PrivatePostgres, ...],
@@ -47,11 +56,9 @@ def play(
     act: Callable[[Pool], Awaitable[None]],
 ) -> None:
     """Do something with a pool of three connections, all of which are open."""
-    hosts = ",".join(f"{host}:{port}" for host, port in (one.address for one in servers))
-    url = f"postgresql+{driver}://postgres@{hosts}/postgres?target_session_attrs={wanted}"
 
     async def main() -> None:
-        async with millpond.AsyncPool(url, max_size=3) as pool:
+        async with millpond.AsyncPool(url_of(driver, *servers, wanted=wanted), max_size=3) as pool:
             lent = await asyncio.gather(*(pool.acquire(timeout=20) for _ in range(3)))
             for conn in lent:
                 await pool.release(conn)
@@ -106,6 +113,31 @@ def test_a_demoted_primary_is_left_for_the_server_that_takes_writes(
         play(driver, (server, other), "read-write", act)
     finally:
         promote(server)
+
+
+def test_who_waits_while_no_server_takes_writes_is_served_by_the_first_that_does(
+    server: PrivatePostgres, driver: str
+) -> None:
+    async def main() -> None:
+        async with millpond.AsyncPool(url_of(driver, server, wanted="read-write")) as pool:
+            waiting = asyncio.ensure_future(write(pool))
+            await until(lambda: waiting.done() or pool.stats().open_failed)
+            await asyncio.to_thread(promote, server)
+            assert await waiting == server.address[1]
+        await no_task_is_left()
+
+    demote(server)
+    eventually(lambda: takes_no_writes(server))
+    try:
+        asyncio.run(main())
+    finally:
+        promote(server)
+
+
+def takes_no_writes(server: PrivatePostgres) -> bool:
+    """Say whether a server tells so to whoever connects."""
+    with psycopg.connect(server.url) as conn:
+        return conn.info.parameter_status("default_transaction_read_only") == "on"
 
 
 @pytest.mark.parametrize("wanted", ["any", "read-write"])

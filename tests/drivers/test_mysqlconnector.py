@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drivers.mysql_observer import is_at_work
 from helpers import eventually, in_thread, interrupt
 from millpond import drivers
 from millpond.drivers import SessionOptions, TransactionStatus
@@ -43,18 +44,8 @@ def query(conn: Any, statement: str) -> list[Any]:
     return rows
 
 
-def running(driver: Any, conn: Any) -> bool:
-    """Say whether the server is working for a connection."""
-    beside = driver.connect()
-    busy = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Query' AND ID"
-    try:
-        return bool(driver.row(beside, f"{busy} = {conn.connection_id}")[0])
-    finally:
-        driver.close(beside)
-
-
 def test_a_query_that_was_interrupted_ends_the_connection(driver: Any, conn: Any) -> None:
-    began = in_thread(interrupt, after=lambda: running(driver, conn))
+    began = in_thread(interrupt, after=lambda: is_at_work(driver, conn))
     with pytest.raises(KeyboardInterrupt):
         query(conn, "SELECT SLEEP(20)")
     began.result()

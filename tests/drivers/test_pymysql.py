@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from drivers.mysql_observer import is_at_work
 from helpers import eventually, in_thread, interrupt
 from millpond import drivers
 from millpond.drivers import SessionOptions, TransactionStatus
@@ -126,23 +127,13 @@ def test_rows_of_a_server_side_cursor_are_not_read_at_a_release(driver: Any, con
 
 
 def test_a_query_that_was_interrupted_ends_the_connection(driver: Any, conn: Any) -> None:
-    began = in_thread(interrupt, after=lambda: running(driver, conn))
+    began = in_thread(interrupt, after=lambda: is_at_work(driver, conn))
     with pytest.raises(KeyboardInterrupt), conn.cursor() as cursor:
         cursor.execute("SELECT SLEEP(20)")
     began.result()
 
     with pytest.raises(pymysql.InterfaceError, match="it is closed"):
         driver.reset(conn)
-
-
-def running(driver: Any, conn: Any) -> bool:
-    """Say whether the server is working for a connection."""
-    beside = driver.connect()
-    busy = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Query' AND ID"
-    try:
-        return bool(driver.row(beside, f"{busy} = {conn.thread_id()}")[0])
-    finally:
-        driver.close(beside)
 
 
 def test_without_tls_arguments_the_certificates_are_read_once(

@@ -27,6 +27,7 @@ from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 # SQLite's ways to say that trying again will not help. It calls them operational errors too.
 _PERMANENT: Final = frozenset(
@@ -77,6 +78,40 @@ class Sqlite(Traits[C]):
         "statement_timeout": "SQLite has none; use query_timeout of the pool",
     }
 
+    # Whether it is known that another thread may use the connections.
+    crosses_threads = False
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        connect_kwargs: Mapping[str, Any] | None = None,
+        connect_timeout: float | None = None,  # noqa: ARG003  opening a file has no timeout
+        options: SessionOptions = DEFAULTS,  # noqa: ARG003  all of them are for `prepare`
+    ) -> Self:
+        """Return the adapter of the database that a URL names.
+
+        Args:
+            url: A URL as in the head of this module.
+            connect_kwargs: Arguments of `sqlite3.connect()`, which win over those in the URL.
+            connect_timeout: Not used. SQLite's ``timeout`` is about locks.
+            options: Not used; `prepare` carries them out.
+
+        Raises:
+            PoolConfigError: The URL or an argument is not valid, or the database is one in memory
+                that each connection would have for itself.
+        """
+        database, arguments = arguments_of(url, connect_kwargs or {})
+        made = cls(functools.partial(cls._open, database, arguments), target=redact(url))
+        made.crosses_threads = True
+        return made
+
+    @classmethod
+    def _open(cls, database: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Connect; each of the two says how."""
+        raise NotImplementedError
+
     def statements(self, options: SessionOptions) -> list[str]:
         """Return the PRAGMA for ``read_only``; there is nothing to say for ``isolation_level``."""
         if options.read_only is None:
@@ -114,34 +149,11 @@ class Sqlite3(Sqlite[sqlite3.Connection], Dbapi[sqlite3.Connection]):
 
     name = "sqlite3"
     attributes = ("isolation_level", "row_factory", "text_factory")
-    # Whether it is known that another thread may use the connections.
-    crosses_threads = False
 
     @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        connect_kwargs: Mapping[str, Any] | None = None,
-        connect_timeout: float | None = None,  # noqa: ARG003  opening a file has no timeout
-        options: SessionOptions = DEFAULTS,  # noqa: ARG003  all of them are for `prepare`
-    ) -> Sqlite3:
-        """Return the adapter of the database that a URL names.
-
-        Args:
-            url: A URL as in the head of this module.
-            connect_kwargs: Arguments of `sqlite3.connect()`, which win over those in the URL.
-            connect_timeout: Not used. SQLite's ``timeout`` is about locks.
-            options: Not used; `prepare` carries them out.
-
-        Raises:
-            PoolConfigError: The URL or an argument is not valid, or the database is one in memory
-                that each connection would have for itself.
-        """
-        database, arguments = arguments_of(url, connect_kwargs or {})
-        made = cls(functools.partial(sqlite3.connect, database, **arguments), target=redact(url))
-        made.crosses_threads = True
-        return made
+    def _open(cls, database: str, arguments: Mapping[str, Any]) -> sqlite3.Connection:
+        conn: sqlite3.Connection = sqlite3.connect(database, **arguments)
+        return conn
 
     def adopt(self, conn: sqlite3.Connection) -> Dbapi[sqlite3.Connection]:
         """Check that the connection can be used by another thread than the one that opened it."""

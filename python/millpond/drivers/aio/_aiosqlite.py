@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiosqlite
 from aiosqlite import core
 
-from millpond.drivers._base import redact
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._sqlite3 import Sqlite, Sqlite3
-from millpond.drivers._sqlite3_url import arguments_of
 from millpond.drivers.aio._dbapi import AsyncDbapi
 
 if TYPE_CHECKING:
@@ -47,39 +45,15 @@ class AioSqlite(Sqlite[aiosqlite.Connection], AsyncDbapi[aiosqlite.Connection]):
         self._is_adopted = False
 
     @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        connect_kwargs: Mapping[str, Any] | None = None,
-        connect_timeout: float | None = None,  # noqa: ARG003  opening a file has no timeout
-        options: SessionOptions = DEFAULTS,  # noqa: ARG003  all of them are for `prepare`
-    ) -> AioSqlite:
-        """Return the adapter of the database that a URL names.
-
-        Args:
-            url: A URL as in the head of `millpond.drivers._sqlite3`.
-            connect_kwargs: Arguments of `sqlite3.connect()`, which win over those in the URL.
-            connect_timeout: Not used. SQLite's ``timeout`` is about locks.
-            options: Not used; `prepare` carries them out.
-
-        Raises:
-            PoolConfigError: The URL or an argument is not valid, or the database is one in memory
-                that each connection would have for itself.
-        """
-        database, arguments = arguments_of(url, connect_kwargs or {})
-
-        async def connect() -> aiosqlite.Connection:
-            opening = _Opening(functools.partial(sqlite3.connect, database, **arguments))
-            conn = aiosqlite.Connection(opening, _ROWS_AT_ONCE)
-            _count_calls(conn)
-            try:
-                return await conn
-            except BaseException:
-                opening.give_up()
-                raise
-
-        return cls(connect, target=redact(url))
+    async def _open(cls, database: str, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
+        opening = _Opening(functools.partial(sqlite3.connect, database, **arguments))
+        conn = aiosqlite.Connection(opening, _ROWS_AT_ONCE)
+        _count_calls(conn)
+        try:
+            return await conn
+        except BaseException:
+            opening.give_up()
+            raise
 
     async def prepare(self, conn: aiosqlite.Connection, options: SessionOptions = DEFAULTS) -> None:
         """Begin to count the calls, then carry out the options."""
