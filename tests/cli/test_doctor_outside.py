@@ -66,11 +66,18 @@ def serving(document: object, authorization: str | None = None) -> Iterator[str]
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with listening(Handler) as server:
+        yield f"http://127.0.0.1:{server.server_port}/pool.json"
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[ThreadingHTTPServer]:
+    """Give a server that answers so."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/pool.json"
+            yield server
         finally:
             server.shutdown()
             thread.join()
@@ -83,6 +90,31 @@ def document_of(pool: millpond.Pool[Any], **options: Any) -> dict[str, Any]:
         "pid": os.getpid(),
         "pools": [{"stats": pool.stats().to_dict(), "options": options, "health": {}}],
     }
+
+
+def test_a_password_is_not_taken_along_to_another_server(run: Run) -> None:
+    asked: list[str | None] = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    class First(Other):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{other.server_port}/pool.json")
+            self.end_headers()
+
+    with listening(Other) as other, listening(First) as first:
+        code, _ = run("--process", f"http://me:secret@127.0.0.1:{first.server_port}/")
+
+    assert code == 2
+    assert asked == ["Basic bWU6c2VjcmV0", None]
 
 
 def test_a_pool_in_words_is_measured_by_a_server(run: Run, postgres_url: str) -> None:

@@ -247,6 +247,16 @@ def test_a_full_server_is_told_what_is_asked_of_it() -> None:
     assert "the pools known here ask for 100" in finding.message
 
 
+def test_a_pool_without_a_limit_has_no_number() -> None:
+    unlimited = (configured("dbutils.PooledDB"),)
+
+    empty = found("MP411", replace(read_errors(SAMPLES["pool-full"][1]), pools=unlimited))
+    full = found("MP413", replace(read_errors(SAMPLES["server-full"][0]), pools=unlimited))
+
+    assert "twice the present maxconnections" in empty.fix
+    assert full.message.endswith("the pools known here ask for any number of them")
+
+
 @pytest.mark.parametrize(
     ("pools", "words"),
     [

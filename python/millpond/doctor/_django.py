@@ -60,8 +60,9 @@ def flask_engines_of(source: Source, folder: Folder) -> Iterator[PoolOptions]:
         if name != _FLASK:
             continue
         options = {str(key): folder.option(entry) for key, entry in folder.literal(value).items()}
-        if urls:
-            options["url"] = folder.option(urls[-1])
+        # Of several configurations, nobody knows which one applies.
+        if len(urls) == 1:
+            options["url"] = folder.option(urls[0])
         yield PoolOptions(
             kind="sqlalchemy.create_engine",
             options=options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from millpond.doctor._behaviour import size_words
@@ -117,7 +118,8 @@ def server_full(log: Symptoms) -> Iterator[Remark]:
     if said := log.said("server-full"):
         sizes = [pool.capacity for pool in log.pools]
         wanted = sum(size for size in sizes if size is not None) * log.workers
-        asks = f"; the pools known here ask for {wanted:g}" if wanted and None not in sizes else ""
+        number = "any number of them" if math.isinf(wanted) else f"{wanted:g}"
+        asks = f"; the pools known here ask for {number}" if wanted and None not in sizes else ""
         yield remark(
             log,
             "server-full",
@@ -234,5 +236,5 @@ def _size(log: Symptoms) -> tuple[int | None, str]:
     if told is not None:
         return told, "max_size"
     if len(log.pools) == 1 and (known := log.pools[0].capacity):
-        return int(known), size_words(log.pools[0])
+        return None if math.isinf(known) else int(known), size_words(log.pools[0])
     return None, "max_size"
