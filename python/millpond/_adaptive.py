@@ -174,8 +174,8 @@ class AdaptiveSizer:
     def start(self, interval: float = 1.0) -> Self:
         """Do a step every so often, in a thread that does not keep the process from ending.
 
-        It ends with `stop`, when the pool is closed, and when nobody has the sizer any more. If it
-        runs already, only the interval changes.
+        It ends with `stop`, and when the pool is closed or nobody has it any more. Nobody has to
+        keep the sizer. If it runs already, only the interval changes.
 
         Args:
             interval: Seconds between two steps. 1.0 by default.
@@ -196,6 +196,7 @@ class AdaptiveSizer:
             name=f"millpond-{self._pool.name}-sizer",
             daemon=True,
         )
+        _lifecycle.accompany(self._pool, self)
         start(self._thread)
         return self
 
@@ -203,6 +204,7 @@ class AdaptiveSizer:
         """End the thread, if there is one. The pool keeps the size that it has."""
         thread, self._thread = self._thread, None
         self._stop.set()
+        _lifecycle.leave(self._pool, self)
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
             thread.join()
 

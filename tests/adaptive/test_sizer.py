@@ -131,11 +131,24 @@ def test_the_thread_ends_when_the_pool_is_closed() -> None:
     sizer.stop()
 
 
-def test_the_thread_ends_when_nobody_has_the_sizer() -> None:
-    sizer = sizer_of(StubPool()).start(SOON)
+def test_a_sizer_that_nobody_keeps_goes_on_as_long_as_its_pool() -> None:
+    pool = Counting(10)
+
+    sizer_of(pool).start(SOON)
+
+    gc.collect()
+    looks = pool.looks
+    eventually(lambda: pool.looks > looks + 1)
+    pool.closed = True
+    eventually(lambda: sizer_threads() == [])
+
+
+def test_the_thread_ends_when_nobody_has_the_pool() -> None:
+    pool = millpond.Pool(object)
+    sizer = AdaptiveSizer(pool, min_size=1, max_size=2, target_wait=TARGET).start(SOON)
     gone = weakref.ref(sizer)
 
-    del sizer
+    del pool, sizer
 
     def collected() -> bool:
         gc.collect()

@@ -19,6 +19,7 @@ from millpond.health._rules import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from millpond._watched import Watched
     from millpond.health._status import Alert, HealthStatus
@@ -136,14 +137,18 @@ class HealthMonitor:
         self._deliver()
         return status
 
-    def start(self, interval: float = 5.0) -> None:
+    def start(self, interval: float = 5.0) -> Self:
         """Evaluate in the background, in a daemon thread: now, and again and again.
 
-        The thread ends by `stop`, or when the pool is closed, or with the monitor or the
-        interpreter, which it does not keep alive. If it is running, another one takes over.
+        The thread ends by `stop`, or when the pool is closed, or with the pool or the interpreter,
+        which it does not keep alive. Nobody has to keep the monitor. If the thread is running,
+        another one takes over.
 
         Args:
             interval: Seconds between two evaluations. 5.0 by default.
+
+        Returns:
+            The monitor.
 
         Raises:
             PoolConfigError: The interval is no number of seconds.
@@ -157,13 +162,16 @@ class HealthMonitor:
         with self._lock:
             self._ended.set()
             self._ended, self._thread, self._interval = ended, thread, seconds
+        _lifecycle.accompany(self._pool, self)
         start(thread)
+        return self
 
     def stop(self) -> None:
         """Evaluate in the background no more. Alerts stay as they are. May be called again."""
         with self._lock:
             self._ended.set()
             thread, self._thread, self._interval = self._thread, None, None
+        _lifecycle.leave(self._pool, self)
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
             thread.join(1.0)
 
