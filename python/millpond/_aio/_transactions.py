@@ -215,8 +215,7 @@ class AsyncTransactions(Generic[C]):
 
         Args:
             work: Called with the connection, and awaited. It may be called several times, so what
-            it
-                does outside of the database has to bear that.
+                it does outside of the database has to bear that.
             retries: How often to try again. 3 by default, 0 never.
             isolation: As in `transaction`.
             read_only: As in `transaction`.
