@@ -20,7 +20,7 @@ The reasons, in the order in which they are looked for; the first that fits is t
     tenth of a second: the pool is as large as ever, and stands still.
 ``exhausted``
     None of this: connections come and go, and there are more callers than they can serve. Also when
-    a thread waits for a connection that it has itself, and when each thread keeps its own.
+    a thread or task waits for a connection that it has itself, and when each thread keeps its own.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ MAX_CONNECTS: Final = 5
 MUCH_LONGER: Final = 10.0
 LEAST_LEAK: Final = 1.0
 LEAST_SLOW: Final = 0.1
+# Under it no wait is spoken of.
+LEAST_WAIT: Final = 0.0005
 # So many uses have to be known before any is unusual.
 LEAST_USES: Final = 3
 
@@ -71,7 +73,7 @@ _TRACING: Final = {
     True: "the lines are above",
     False: "leak_threshold= shows the lines that acquire them",
 }
-_OWN: Final = "this thread waits for itself: release a connection first, or raise {limit}"
+_OWN: Final = "this {own} waits for itself: release a connection first, or raise {limit}"
 _KEPT: Final = "raise {limit} to the number of threads, end threads or use release_thread()"
 _SUSPENDED: Final = "the pool is suspended: call resume()"
 
@@ -115,7 +117,7 @@ def reason_of(stats: PoolStats, wait: Wait) -> str:
 def message_of(stats: PoolStats, wait: Wait, reason: str) -> str:
     """Say what happened, who has the connections, who else waits, and what to do."""
     said = (
-        f"couldn't acquire a connection from pool {stats.name!r} in {wait.seconds:.3g} s: "
+        f"couldn't acquire a connection from pool {stats.name!r} in {_shown(wait.seconds)} s: "
         f"{stats.in_use} of {stats.max_size} in use, {stats.idle} idle, "
         f"{stats.opening} being opened, {stats.waiting} waiting"
     )
@@ -124,6 +126,11 @@ def message_of(stats: PoolStats, wait: Wait, reason: str) -> str:
         lines.append(f"  the last attempt to connect failed: {_messages.one_line(wait.error)}")
     lines.append(f"  {_advice(stats, wait, reason)}")
     return "\n".join(lines)
+
+
+def _shown(duration: float) -> str:
+    """Show a duration; the microseconds of who does not wait are none."""
+    return f"{duration:.3g}" if duration >= LEAST_WAIT else "0"
 
 
 def _held(stats: PoolStats) -> list[ConnectionStats]:
@@ -166,7 +173,13 @@ def _advice(stats: PoolStats, wait: Wait, reason: str) -> str:
     elif reason == "exhausted" and _waits_for_itself(stats, wait):
         advice = _OWN
     tracing = _TRACING[wait.leak_threshold is not None]
-    return advice.format(limit=wait.limit, overtaken=wait.overtaken, tracing=tracing)
+    is_thread = any(one.holder == threading.get_ident() for one in _held(stats))
+    return advice.format(
+        limit=wait.limit,
+        overtaken=wait.overtaken,
+        tracing=tracing,
+        own="thread" if is_thread else "task",
+    )
 
 
 def _is_down(stats: PoolStats, wait: Wait) -> bool:
@@ -182,9 +195,8 @@ def _is_connecting(stats: PoolStats, wait: Wait) -> bool:
 def _waits_for_itself(stats: PoolStats, wait: Wait) -> bool:
     del wait
     held = _held(stats)
-    own = threading.get_ident()
     full = len(held) >= stats.max_size
-    return full and all(one.holder == own for one in held)
+    return full and all(_messages.is_own(one.holder) for one in held)
 
 
 def _has_leak(stats: PoolStats, wait: Wait) -> bool:

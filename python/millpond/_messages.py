@@ -32,6 +32,9 @@ class Holders(Protocol):
     def place_of(self, number: int) -> str | None:
         """Say where in the code one of them is, if it runs."""
 
+    def own(self) -> int | None:
+        """Return the number of the one that asks, if it is one of them."""
+
 
 _others: Final[list[Holders]] = []
 
@@ -77,12 +80,14 @@ def holder(connection: ConnectionStats) -> str:
 
 def place_now(ident: int) -> str | None:
     """Say where in the code a thread or a task is, if that can be seen from here."""
+    if is_own(ident):
+        return None
     places = (holders.place_of(ident) for holders in _others)
     place = next(filter(None, places), None)
     if place is not None or _is_task(ident):
         return place
     frame = _frames().get(ident)
-    if ident == threading.get_ident() or frame is None:
+    if frame is None:
         return None
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
@@ -136,6 +141,13 @@ def thread_name(ident: int) -> str:
     if ident == threading.get_ident():
         return "this same thread"
     return f"thread {_threads.names().get(ident, f'{ident}, which has ended')}"
+
+
+def is_own(ident: int | None) -> bool:
+    """Tell whether a number is that of the thread, or of the task, that runs right here."""
+    return ident == threading.get_ident() or any(
+        ident is not None and ident == holders.own() for holders in _others
+    )
 
 
 def _is_task(ident: int) -> bool:

@@ -89,7 +89,9 @@ class LoopEngine(LoopWork[C]):
             try:
                 conn = await self._wait(timeout, priority, holder)
             except (PoolTimeout, PoolExhausted) as error:
-                return await self._stand_in(error)
+                if not callable(self._config.on_exhausted):
+                    raise
+                return await self._stand_in(self._config.on_exhausted, error)
         if self._config.on_acquire is not None:
             await self._on_acquire(conn)
         return conn
@@ -105,11 +107,8 @@ class LoopEngine(LoopWork[C]):
             await self._on_acquire(conn)
         return conn
 
-    async def _stand_in(self, error: PoolError) -> C:
-        """Ask the user for something to lend in place of a connection, if that is wanted."""
-        hook = self._config.on_exhausted
-        if not callable(hook):
-            raise error
+    async def _stand_in(self, hook: Callable[[PoolError], Any], error: PoolError) -> C:
+        """Ask the user for something to lend in place of a connection."""
         stand_in: Any = await _jobs.call(hook, error)
         self._owner._stand_ins.append(stand_in)
         return cast("C", stand_in)
@@ -200,7 +199,7 @@ class LoopEngine(LoopWork[C]):
             PoolConfigError: It is not valid.
         """
         self.limit_of(timeout)
-        if priority not in {"normal", "high"}:
+        if priority not in ("normal", "high"):  # a tuple, as it may not be hashable
             raise self._failure("bad_priority", priority)
 
     # Release.

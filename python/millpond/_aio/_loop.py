@@ -85,10 +85,14 @@ class Tasks:
         """Name a task, if its name is known."""
         task = self.by_number().get(number)
         if task is not None:
-            is_ours = running_loop() is not None and task is asyncio.current_task()
-            return "this same task" if is_ours else f"task {task.get_name()!r}"
+            return "this same task" if number == self.own() else f"task {task.get_name()!r}"
         name = self._noted.get(number)
         return None if name is None else f"task {name!r}, which has ended"
+
+    def own(self) -> int | None:
+        """Return the number of the task that runs right here, if one does."""
+        task = None if running_loop() is None else asyncio.current_task()
+        return None if task is None else number_of(task)
 
     def place_of(self, number: int) -> str | None:
         """Say where a task waits."""

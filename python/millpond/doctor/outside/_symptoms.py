@@ -39,7 +39,7 @@ KINDS: Final[Mapping[str, str]] = {
     "starved": r"callers with priority='high' were served first",
     "slow-statements": r"connections are in use for long: look for slow",
     "slow-connects": r"connecting is slow: check the database",
-    "nested": r"this thread waits for itself: release a connection first",
+    "nested": r"this (?:thread|task) waits for itself: release a connection first",
     "shed": r"callers waiting already|has already \d+ requests waiting|TooManyRequests\b",
     "role-full": r"too many connections for (?:role|database)|max_user_connections",
     "server-full": r"too many clients already|remaining connection slots are reserved"
