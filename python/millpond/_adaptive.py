@@ -113,6 +113,9 @@ class AdaptiveSizer:
         window: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not callable(getattr(pool, "resize", None)):
+            msg = f"pool=<{type(pool).__name__}>: must be a pool, with a method resize()"
+            raise PoolConfigError(msg)
         self._rules = Rules(
             min_size=check_integer("min_size", min_size, 1, MAX_SIZE),
             max_size=check_integer("max_size", max_size, 1, MAX_SIZE),

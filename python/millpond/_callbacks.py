@@ -79,7 +79,7 @@ class Callbacks(Observed[C]):
             return self._failure_in_time(kind, detail)
         if kind == "bad_timeout":
             try:
-                check_timeout(detail)
+                check_timeout(detail, none="the pool's acquire_timeout, and math.inf for no limit")
             except PoolConfigError as error:
                 return error
         if kind == "bad_priority":

@@ -43,7 +43,11 @@ def chosen(pools: Pools) -> Callable[[], tuple[Watched, ...]]:
         return _lifecycle.pools
     if callable(pools):
         return lambda: _living(pools())
-    given = tuple(pools)
+    try:
+        given = tuple(pools)
+    except TypeError:
+        msg = f"pools=<{type(pools).__name__}>: must be several, such as [pool], or a callable"
+        raise PoolConfigError(msg) from None
     for pool in given:
         check_pool(pool, "pools")
     return lambda: _living(given)

@@ -246,6 +246,12 @@ def test_a_pool_that_keeps_more_connections_than_the_sizers_minimum_is_refused()
         sizer_of(pool)
 
 
+def test_what_is_no_pool_is_refused() -> None:
+    wrong: Any = None
+    with pytest.raises(PoolConfigError, match="pool=<NoneType>: must be a pool"):
+        AdaptiveSizer(wrong, min_size=1, max_size=2, target_wait=TARGET)
+
+
 @pytest.mark.parametrize("interval", [0, -1, float("inf"), "1"])
 def test_a_bad_interval_is_named(interval: Any) -> None:
     with pytest.raises(PoolConfigError, match=r"interval=.*must be a number above 0"):

@@ -371,7 +371,7 @@ def test_a_monitor_that_nobody_keeps_goes_on_as_long_as_its_pool(make_pool: Make
 def test_the_thread_keeps_neither_the_pool_nor_the_monitor_alive(driver: FakeDatabase) -> None:
     pool = millpond.Pool(driver.connect)
     monitor = millpond.HealthMonitor(pool).start(interval=3600)
-    references = [weakref.ref(pool), weakref.ref(monitor)]
+    references: list[weakref.ref[Any]] = [weakref.ref(pool), weakref.ref(monitor)]
 
     del pool, monitor
 
@@ -452,6 +452,8 @@ def test_the_child_of_a_fork_has_a_thread_of_its_own() -> None:
     ("arguments", "message"),
     [
         ({"utilization": -1}, "utilization=-1: must be a number, not negative, or None"),
+        ({"utilization": 95}, "utilization=95: must be a share, from 0 to 1"),
+        ({"failure_rate": 1.1}, "failure_rate=1.1: must be a share, from 0 to 1"),
         ({"on_raise": "page"}, "on_raise=<str>: must be a callable that takes an Alert"),
         ({"on_clear": 1}, "on_clear=<int>: must be a callable"),
         ({"clear_after": 0}, "clear_after=0: must be an int, at least 1"),

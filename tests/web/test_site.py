@@ -350,6 +350,7 @@ def test_the_page_knows_where_it_is_and_loads_nothing_from_elsewhere() -> None:
         ({"path": "internal"}, "path='internal': must begin with a slash, or be empty"),
         ({"path": 4}, "path=4: must begin with a slash"),
         ({"pools": [4]}, "pools=<int>: must be a pool"),
+        ({"pools": 4}, "pools=<int>: must be several, such as \\[pool], or a callable"),
         ({"monitors": [4]}, "monitors=<int>: must be HealthMonitors"),
     ],
 )

@@ -255,7 +255,7 @@ class AsyncPool(AsyncTransactions[C], AsyncQueryTimeouts[C], Controlled[C]):
         Raises:
             PoolConfigError: The timeout is not a number of seconds.
         """
-        seconds = check_timeout(timeout)
+        seconds = check_timeout(timeout, none="5 seconds")
         self._shut()
         drained = await self._progress.wait_for(
             self._is_drained, 5.0 if seconds is None else seconds

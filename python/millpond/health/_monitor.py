@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from millpond import _lifecycle
-from millpond._config import check_timeout
+from millpond._config import check_seconds
 from millpond._threads import start
 from millpond._watched import check_pool, leak_threshold_of
 from millpond.errors import PoolConfigError
@@ -153,7 +153,7 @@ class HealthMonitor:
         Raises:
             PoolConfigError: The interval is no number of seconds.
         """
-        seconds = _check_interval(interval)
+        seconds = check_seconds("interval", interval)
         ended = threading.Event()
         reference = weakref.ref(self, lambda _: ended.set())
         thread = threading.Thread(
@@ -236,11 +236,3 @@ def _check_callback(name: str, value: object) -> None:
     if value is not None and not callable(value):
         msg = f"{name}=<{type(value).__name__}>: must be a callable that takes an Alert, or None"
         raise PoolConfigError(msg)
-
-
-def _check_interval(interval: object) -> float:
-    seconds = check_timeout(interval, name="interval")
-    if not seconds:
-        msg = f"interval={interval!r}: must be seconds above 0"
-        raise PoolConfigError(msg)
-    return seconds
