@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from millpond import _threads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from types import FrameType
 
     from millpond._stats import ConnectionStats, PoolStats
@@ -87,9 +90,45 @@ def place_now(ident: int) -> str | None:
     if place is not None or _is_task(ident):
         return place
     frame = _frames().get(ident)
-    if frame is None:
-        return None
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return None if frame is None else line_of(_stack(frame))
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    """Give what a thread is doing, and for what, and so on."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def line_of(frames: Iterable[FrameType]) -> str | None:
+    """Show where somebody is: the line of the user's own code, if there is one.
+
+    Args:
+        frames: What is being done, the innermost first. Those of a driver or of a web server say
+            nothing about who it is.
+    """
+    stack = list(frames)
+    frame = next((one for one in stack if not _is_library(one)), stack[0] if stack else None)
+    return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def caller(frame: FrameType) -> tuple[str, int, str]:
+    """Return the line that called into this package: its file, number and function."""
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+
+
+def _is_library(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return file.startswith(_LIBRARIES) or any(folder in file for folder in _INSTALLED)
+
+
+_HERE: Final = __file__.removesuffix("_messages.py")
+# A transaction is a generator: between its first line and the caller's there is contextlib.
+_OURS: Final = (_HERE, contextlib.__file__)
+_LIBRARIES: Final = (_HERE, "<frozen ", threading.__file__.removesuffix("threading.py"))
+_INSTALLED: Final = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
 
 def _keeper(connection: ConnectionStats) -> str:

@@ -15,6 +15,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from millpond import _messages
 from millpond._aio import _jobs
 from millpond._aio._loop import (
     IN_HOOK,
@@ -316,10 +317,7 @@ class LoopEngine(LoopWork[C]):
     def _site(self) -> tuple[str, int, str]:
         """Find the line that acquires: the first outside of this package."""
         TASKS.note(asyncio.current_task(self.loop))
-        frame = sys._getframe(1)
-        while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
-            frame = frame.f_back
-        return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        return _messages.caller(sys._getframe(1))
 
     # The end.
 
@@ -348,10 +346,3 @@ class LoopEngine(LoopWork[C]):
         # What is in use the end of the loop has still to see to.
         if not self.open and not self._farewell.ag_running:
             await self._farewell.aclose()
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith(_PACKAGE)
-
-
-_PACKAGE: Final = __file__.removesuffix("_aio/_engine.py")

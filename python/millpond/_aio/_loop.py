@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from millpond import _messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
-    from types import AsyncGeneratorType
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from types import AsyncGeneratorType, FrameType
 
     from millpond._core import Ticket
 
@@ -97,8 +97,16 @@ class Tasks:
     def place_of(self, number: int) -> str | None:
         """Say where a task waits."""
         task = self.by_number().get(number)
-        stack = task.get_stack() if task is not None else []
-        return f"{stack[-1].f_code.co_filename}:{stack[-1].f_lineno}" if stack else None
+        return None if task is None else _messages.line_of(reversed([*_chain(task.get_coro())]))
+
+
+def _chain(awaited: Any) -> Iterator[FrameType]:  # noqa: ANN401  whatever is awaited
+    """Give what a task does, and what that awaits, and so on. `Task.get_stack` stops at once."""
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
 
 
 TASKS: Final = Tasks()
