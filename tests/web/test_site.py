@@ -344,6 +344,12 @@ def test_the_page_knows_where_it_is_and_loads_nothing_from_elsewhere() -> None:
     assert "unsafe" not in policy
 
 
+def test_who_asks_for_something_else_reads_what_there_is() -> None:
+    assert Site([]).missing().body == (
+        b"not found; there are /healthz, /readyz, /metrics, /pool.json, /\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -137,7 +137,8 @@ class Site:
 
     def missing(self) -> Response:
         """Answer a request for a path that nobody knows."""
-        return _answer(404, TEXT, f"not found; there are {', '.join(self._routes)}\n")
+        paths = filter(None, self._routes)
+        return _answer(404, TEXT, f"not found; there are {', '.join(paths)}\n")
 
     def _pools(self) -> list[Watched]:
         watched = (monitor.pool for monitor in self._monitors.values())
