@@ -55,6 +55,12 @@ EXCLUDED: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "test_after_the_last_attempt_the_error_is_raised",
         ),
     },
+    "of Pool.run, for which a coroutine is wrong: test_misuse.py has those of AsyncPool.run": {
+        "test_transactions": (
+            "test_a_coroutine_function_can_not_be_run",
+            "test_what_can_not_be_called_can_not_be_run",
+        ),
+    },
     "how a statement is run is the driver's affair: tests/drivers/aio": {
         "test_validation_ways": (
             "test_a_statement_validates_and_leaves_neither_result_nor_transaction",

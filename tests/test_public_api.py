@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -157,6 +159,26 @@ def without_annotations(function: Any) -> str:
 def test_the_package_offers_these_names() -> None:
     assert set(millpond.__all__) == NAMES
     assert all(hasattr(millpond, name) for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["web.asgi_app", "exporters.prometheus.PoolCollector", "exporters.opentelemetry.instrument"],
+)
+def test_what_the_readme_names_is_there_after_import_millpond(name: str) -> None:
+    asked = f"import millpond; assert callable(millpond.{name})"
+
+    subprocess.run([sys.executable, "-c", asked], check=True)
+
+
+def test_import_millpond_imports_nothing_for_http_or_asyncio() -> None:
+    asked = (
+        "import sys, millpond; print({'millpond.web', 'http.server', 'asyncio'} & {*sys.modules})"
+    )
+
+    said = subprocess.check_output([sys.executable, "-c", asked], text=True)
+
+    assert said == "set()\n"
 
 
 def test_no_public_name_is_missing_from_all() -> None:

@@ -3,6 +3,7 @@
 See `Pool`, and the README for a first look.
 """
 
+import importlib
 import logging
 import typing
 
@@ -59,14 +60,17 @@ __all__ = [
 logging.getLogger("millpond").addHandler(logging.NullHandler())
 
 if typing.TYPE_CHECKING:
+    # Alone, or a type checker would take any name for one that exists.
     from millpond._aio import AsyncPool
+else:
 
+    def __getattr__(name: str) -> object:
+        """Import what not everybody needs when it is asked for: asyncio, and what is for HTTP."""
+        if name == "AsyncPool":
+            from millpond._aio import AsyncPool  # noqa: PLC0415
 
-def __getattr__(name: str) -> object:
-    """Import what needs asyncio when it is asked for: whoever uses threads need not wait for it."""
-    if name == "AsyncPool":
-        from millpond._aio import AsyncPool  # noqa: PLC0415
-
-        return AsyncPool
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+            return AsyncPool
+        if name in {"exporters", "web"}:
+            return importlib.import_module(f"millpond.{name}")
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

@@ -25,7 +25,7 @@ from millpond._decision import (
     view,
 )
 from millpond._threads import start
-from millpond.errors import PoolClosed
+from millpond.errors import PoolClosed, PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +113,9 @@ class AdaptiveSizer:
         window: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not callable(getattr(pool, "resize", None)):
+            msg = f"pool=<{type(pool).__name__}>: must be a pool, with a method resize()"
+            raise PoolConfigError(msg)
         self._rules = Rules(
             min_size=check_integer("min_size", min_size, 1, MAX_SIZE),
             max_size=check_integer("max_size", max_size, 1, MAX_SIZE),
@@ -176,8 +179,8 @@ class AdaptiveSizer:
     def start(self, interval: float = 1.0) -> Self:
         """Do a step every so often, in a thread that does not keep the process from ending.
 
-        It ends with `stop`, when the pool is closed, and when nobody has the sizer any more: keep
-        what is returned. If it runs already, only the interval changes.
+        It ends with `stop`, and when the pool is closed or nobody has it any more. Nobody has to
+        keep the sizer. If it runs already, only the interval changes.
 
         Args:
             interval: Seconds between two steps. 1.0 by default.
@@ -199,6 +202,7 @@ class AdaptiveSizer:
         with self._control:
             before = self._replace(thread, stop)
             self._interval = interval
+            _lifecycle.accompany(self._pool, self)
             start(thread)
         _join(before)
         return self
@@ -207,6 +211,7 @@ class AdaptiveSizer:
         """End the thread, if there is one. The pool keeps the size that it has."""
         with self._control:
             before = self._replace(None, threading.Event())
+            _lifecycle.leave(self._pool, self)
         _join(before)
 
     def _replace(

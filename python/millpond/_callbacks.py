@@ -78,7 +78,7 @@ class Callbacks(Observed[C]):
             return self._failure_in_time(kind, detail)
         if kind == "bad_timeout":
             try:
-                check_timeout(detail)
+                check_timeout(detail, none="the pool's acquire_timeout, and math.inf for no limit")
             except PoolConfigError as error:
                 return error
         if kind == "bad_priority":
@@ -146,8 +146,7 @@ class Callbacks(Observed[C]):
 
     def _site(self) -> tuple[str, int, str]:
         """Find the line that acquires: the core has no frame, so it is the caller's."""
-        frame = sys._getframe(1)
-        return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        return _messages.caller(sys._getframe(1))
 
     def _leaked(
         self, slot: int, holder: int, held: float, site: tuple[str, int, str] | None

@@ -43,12 +43,15 @@ LONG_ACQUIRE: Final = 5.0
 SHORT_IDLE: Final = 30.0
 
 
-def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
+def check_timeout(
+    timeout: object, *, name: str = "timeout", none: str = "no limit"
+) -> float | None:
     """Check the timeout of one call.
 
     Args:
-        timeout: Seconds to wait. ``0`` means do not wait, ``None`` means without limit.
+        timeout: Seconds to wait. ``0`` means do not wait.
         name: What the error calls the argument.
+        none: What ``None`` means there.
 
     Returns:
         The timeout in seconds as a float, or ``None``.
@@ -56,7 +59,16 @@ def check_timeout(timeout: object, *, name: str = "timeout") -> float | None:
     Raises:
         PoolConfigError: It is neither ``None`` nor a number of seconds from 0 to ten years.
     """
-    return None if timeout is None else _seconds(name, timeout, zero=True, none="no limit")
+    return None if timeout is None else _seconds(name, timeout, zero=True, none=none)
+
+
+def check_seconds(name: str, value: object) -> float:
+    """Check an argument that is a time above 0, and return it.
+
+    Raises:
+        PoolConfigError: It is not a number of seconds above 0, up to ten years.
+    """
+    return _seconds(name, value)
 
 
 def check_integer(name: str, value: object, low: int, high: int = MAX_COUNT) -> int:

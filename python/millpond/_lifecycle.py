@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from millpond import _messages
@@ -90,6 +91,20 @@ def inherit(heir: Heir) -> None:
         _heirs.pop(key, None)
 
     _heirs[key] = weakref.ref(heir, gone)
+
+
+def accompany(pool: Any, companion: object) -> None:  # noqa: ANN401  a pool of any kind
+    """Keep an object alive for as long as its pool, unless it leaves: nobody else may have it.
+
+    What can't carry it, as it has no attributes of its own, lets it go.
+    """
+    with suppress(TypeError):
+        vars(pool).setdefault("_companions", set()).add(companion)
+
+
+def leave(pool: Any, companion: object) -> None:  # noqa: ANN401  a pool of any kind
+    """End what `accompany` began."""
+    getattr(pool, "_companions", set()).discard(companion)
 
 
 def _after_fork_in_child() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from millpond import _threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import FrameType
 
     from millpond._stats import ConnectionStats, PoolStats
@@ -32,6 +34,9 @@ class Holders(Protocol):
 
     def place_of(self, number: int) -> str | None:
         """Say where in the code one of them is, if it runs."""
+
+    def own(self) -> int | None:
+        """Return the number of the one that asks, if it is one of them."""
 
 
 _others: Final[list[Holders]] = []
@@ -78,14 +83,52 @@ def holder(connection: ConnectionStats) -> str:
 
 def place_now(ident: int) -> str | None:
     """Say where in the code a thread or a task is, if that can be seen from here."""
+    if is_own(ident):
+        return None
     places = (holders.place_of(ident) for holders in _others)
     place = next(filter(None, places), None)
     if place is not None or is_task(ident):
         return place
     frame = _frames().get(ident)
-    if ident == threading.get_ident() or frame is None:
-        return None
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return None if frame is None else line_of(_stack(frame))
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    """Give what a thread is doing, and for what, and so on."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def line_of(frames: Iterable[FrameType]) -> str | None:
+    """Show where somebody is: the line of the user's own code, if there is one.
+
+    Args:
+        frames: What is being done, the innermost first. Those of a driver or of a web server say
+            nothing about who it is.
+    """
+    stack = list(frames)
+    frame = next((one for one in stack if not _is_library(one)), stack[0] if stack else None)
+    return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def caller(frame: FrameType) -> tuple[str, int, str]:
+    """Return the line that called into this package: its file, number and function."""
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+
+
+def _is_library(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return file.startswith(_LIBRARIES) or any(folder in file for folder in _INSTALLED)
+
+
+_HERE: Final = __file__.removesuffix("_messages.py")
+# A transaction is a generator: between its first line and the caller's there is contextlib.
+_OURS: Final = (_HERE, contextlib.__file__)
+_LIBRARIES: Final = (_HERE, "<frozen ", threading.__file__.removesuffix("threading.py"))
+_INSTALLED: Final = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
 
 def _keeper(connection: ConnectionStats) -> str:
@@ -143,6 +186,13 @@ def thread_name(ident: int) -> str:
     return f"thread {_threads.names().get(ident, f'{ident}, which has ended')}"
 
 
+def is_own(ident: int | None) -> bool:
+    """Tell whether a number is that of the thread, or of the task, that runs right here."""
+    return ident == threading.get_ident() or any(
+        ident is not None and ident == holders.own() for holders in _others
+    )
+
+
 def is_task(ident: int) -> bool:
     """Tell a task's number from a thread's, which is even: an address, or one of every four."""
     return ident % 2 == 1
@@ -155,7 +205,12 @@ def place(site: tuple[str, int, str]) -> str:
 
 
 def span(seconds: float) -> str:
-    """Show a duration with three digits, and with as many as it takes before the point."""
+    """Show a duration with three digits, and with as many as it takes before the point.
+
+    The microseconds of somebody who did not wait are none.
+    """
+    if seconds < 0.0005:  # noqa: PLR2004
+        return "0 s"
     return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"  # noqa: PLR2004
 
 

@@ -58,7 +58,7 @@ def monitored(
             generator, whose work is done after the call.
     """
     check_pool(pool)
-    limit = check_timeout(slow, name="slow")
+    limit = check_timeout(slow, name="slow", none="never")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         _refuse_generators(function)

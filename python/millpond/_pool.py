@@ -292,7 +292,7 @@ class Pool(Transactions[C], QueryTimeouts[C], Callbacks[C]):
         Raises:
             PoolConfigError: The timeout is not a number of seconds.
         """
-        seconds = check_timeout(timeout)
+        seconds = check_timeout(timeout, none="5 seconds")
         self._shut()
         self._finish(5.0 if seconds is None else seconds)
 

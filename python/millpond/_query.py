@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from millpond._config import check_timeout
+from millpond._config import check_seconds
 from millpond._messages import one_line
 from millpond.drivers import TransactionStatus
 from millpond.errors import PoolConfigError
@@ -254,10 +254,7 @@ def check_query_timeout(driver: Kin, seconds: Any) -> float:  # noqa: ANN401
     Raises:
         PoolConfigError: One of the two is not so.
     """
-    checked = check_timeout(seconds, name="query_timeout")
-    if not checked:
-        msg = f"query_timeout={seconds!r}: must be seconds above 0"
-        raise PoolConfigError(msg)
+    checked = check_seconds("query_timeout", seconds)
     if "cancel" not in driver.supports:
         msg = f"query_timeout={seconds!r}: the driver {driver.name} can't cancel a statement"
         raise PoolConfigError(msg)

@@ -10,7 +10,6 @@ thread, whoever made that; under gevent's monkey-patching, with the greenlet.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import weakref
@@ -23,7 +22,6 @@ from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType
     from typing import Self
 
     from typing_extensions import TypeVar
@@ -405,12 +403,3 @@ class _Kept(Pool[C]):
 
     def _face(self) -> ThreadLocalPool[C] | None:
         return None if self._outer is None else self._outer()
-
-    def _site(self) -> tuple[str, int, str]:
-        frame: FrameType | None = sys._getframe(1)
-        # The first block of a thread comes by way of `_occupy`.
-        while frame is not None and frame.f_code.co_filename == __file__:
-            frame = frame.f_back
-        if frame is None:
-            return __file__, 0, "?"
-        return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import random
@@ -221,6 +222,7 @@ class Transactions(Generic[C]):
             PoolConfigError: An argument is not valid.
             Exception: What the function or the driver raised last.
         """
+        check_work(work)
         check_retries(retries)
         if threading.get_ident() in self._transactions:
             retries = 0
@@ -229,7 +231,9 @@ class Transactions(Generic[C]):
                 with self.transaction(
                     isolation=isolation, read_only=read_only, timeout=timeout
                 ) as conn:
-                    return work(conn)
+                    result = work(conn)
+                    check_done(work, result)
+                    return result
             except Exception as error:
                 if attempt == retries or not self._driver.is_retryable(error):
                     raise
@@ -322,6 +326,44 @@ def check_nested(isolation: object, read_only: object) -> None:
     if isolation is not None or read_only is not None:
         msg = "isolation and read_only: not for a transaction inside of another"
         raise PoolConfigError(msg)
+
+
+def check_work(work: object) -> None:
+    """Check what is to be run.
+
+    Raises:
+        PoolConfigError: It can't be called.
+    """
+    if not callable(work):
+        raise _refuse_work(work, "a function that takes the connection")
+
+
+def check_done(work: object, result: object) -> None:
+    """Check that what is run has done its work, of which a coroutine has done nothing yet.
+
+    Raises:
+        PoolConfigError: It has not.
+    """
+    if inspect.iscoroutine(result):
+        result.close()
+        raise _refuse_work(work, "a plain function; AsyncPool.run awaits coroutines")
+
+
+def check_awaitable(work: object, result: object) -> None:
+    """Check what is to be awaited.
+
+    Raises:
+        PoolConfigError: It can't be.
+    """
+    if not inspect.isawaitable(result):
+        raise _refuse_work(work, "a coroutine function; Pool.run calls plain ones")
+
+
+def _refuse_work(work: object, allowed: str) -> PoolConfigError:
+    # A coroutine has the name of its function, which would have been right.
+    name = getattr(work, "__qualname__", None) if callable(work) else None
+    name = name or f"<{type(work).__name__}>"
+    return PoolConfigError(f"work={name}: must be {allowed}")
 
 
 def check_retries(retries: Any) -> None:  # noqa: ANN401

@@ -165,11 +165,24 @@ def test_a_pool_that_is_closed_during_a_step_is_no_failure(
     assert caplog.messages == []
 
 
-def test_the_thread_ends_when_nobody_has_the_sizer() -> None:
-    sizer = sizer_of(StubPool()).start(SOON)
+def test_a_sizer_that_nobody_keeps_goes_on_as_long_as_its_pool() -> None:
+    pool = Counting(10)
+
+    sizer_of(pool).start(SOON)
+
+    gc.collect()
+    looks = pool.looks
+    eventually(lambda: pool.looks > looks + 1)
+    pool.closed = True
+    eventually(lambda: sizer_threads() == [])
+
+
+def test_the_thread_ends_when_nobody_has_the_pool() -> None:
+    pool = millpond.Pool(object)
+    sizer = AdaptiveSizer(pool, min_size=1, max_size=2, target_wait=TARGET).start(SOON)
     gone = weakref.ref(sizer)
 
-    del sizer
+    del pool, sizer
 
     def collected() -> bool:
         gc.collect()
@@ -288,6 +301,12 @@ def test_a_pool_that_keeps_more_connections_than_the_sizers_minimum_is_refused()
 
     with pytest.raises(PoolConfigError, match=r"pool\.min_size=5, min_size=2"):
         sizer_of(pool)
+
+
+def test_what_is_no_pool_is_refused() -> None:
+    wrong: Any = None
+    with pytest.raises(PoolConfigError, match="pool=<NoneType>: must be a pool"):
+        AdaptiveSizer(wrong, min_size=1, max_size=2, target_wait=TARGET)
 
 
 @pytest.mark.parametrize("interval", [0, -1, float("inf"), "1"])

@@ -100,6 +100,20 @@ def test_host_and_port_are_enough(server: PoolJson) -> None:
     assert server.asked[0]["path"] == "/pool.json"
 
 
+@pytest.mark.parametrize("path", ["/millpond", "/millpond/", "/millpond/pool.json"])
+def test_the_path_below_which_an_application_has_it_is_enough(server: PoolJson, path: str) -> None:
+    top(f"{server.where}{path}", "--once")
+
+    assert server.asked[0]["path"] == "/millpond/pool.json"
+
+
+@pytest.mark.parametrize("width", [*range(80, 130), 200])
+def test_a_window_of_any_width_has_room_for_names(width: int) -> None:
+    name = "orders-primary"[: 13 if width < 121 else None]
+
+    assert name in drawn([view_of(name)], View(), width, 24)
+
+
 def test_a_server_that_does_not_answer_is_a_line_and_the_others_are_shown(
     server: PoolJson, nobody: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,7 +77,10 @@ SAMPLES = {
     "starved": ["  callers with priority='high' were served first, 3 of them during this wait"],
     "slow-statements": ["  connections are in use for long: look for slow statements or locks"],
     "slow-connects": ["  connecting is slow: check the database, or keep more open with min_size"],
-    "nested": ["  this thread waits for itself: release a connection first, or raise max_size"],
+    "nested": [
+        "  this thread waits for itself: release a connection first, or raise max_size",
+        "  this task waits for itself: release a connection first, or raise max_size",
+    ],
     "shed": ["psycopg_pool.TooManyRequests: the pool 'pool-1' has already 10 requests waiting"],
     "cut": [
         "consuming input failed: server closed the connection unexpectedly",

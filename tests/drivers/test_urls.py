@@ -90,7 +90,12 @@ def test_a_driver_can_be_named_for_a_callable(name: str) -> None:
         ("app.db", {}, f"must be a URL or a callable; the known URL schemes are {SCHEMES}"),
         ("", {}, f"must be a URL or a callable; the known URL schemes are {SCHEMES}"),
         ("nosql://h/db", {}, f"the URL scheme 'nosql' is unknown; known are {SCHEMES}"),
-        ("postgresql+asyncpg://h/db", {}, "the URL scheme 'postgresql+asyncpg' is unknown"),
+        (
+            "postgresql+asyncpg://h/db",
+            {},
+            "the URL scheme 'postgresql+asyncpg' is unknown: it is for AsyncPool; known are ",
+        ),
+        ("postgrsql://h/db", {}, "'postgrsql' is unknown (did you mean 'postgresql'?); known are "),
         ("://h/db", {}, "the URL scheme <str> is unknown"),
         ("sqlite:///a.db", {"driver": "psycopg"}, "driver='psycopg': must be 'sqlite3' or None"),
         ("sqlite:///a.db", {"driver": Dbapi(Connection)}, "driver=<Dbapi>: must be 'sqlite3'"),

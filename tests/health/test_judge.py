@@ -120,7 +120,7 @@ def test_a_rule_can_be_left_out(told: Told, metric: str) -> None:
 
 @pytest.mark.parametrize("metric", RULES)
 def test_a_threshold_can_be_another(told: Told, metric: str) -> None:
-    judge = Judge(Thresholds(**{metric: 1e9}))
+    judge = Judge(Thresholds(**{metric: 1.0 if metric in {"utilization", "failure_rate"} else 1e9}))
     judge.judge(told.stats())
 
     RULES[metric][1](told)

@@ -395,16 +395,40 @@ def test_the_thread_ends_with_the_pool(
     eventually(lambda: not monitoring())
 
 
-def test_the_thread_does_not_keep_the_monitor_alive(told: Told) -> None:
-    monitor = millpond.HealthMonitor(told)
-    monitor.start(interval=3600)
+def test_a_monitor_that_nobody_keeps_goes_on_as_long_as_its_pool(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
+    raised = threading.Event()
+
+    millpond.HealthMonitor(pool, on_raise=lambda _: raised.set()).start(interval=0.001)
+
+    gc.collect()
+    pool.acquire()
+    assert raised.wait(10)
+    pool.close(timeout=0)
+    eventually(lambda: not monitoring())
+
+
+def test_the_thread_keeps_neither_the_pool_nor_the_monitor_alive(driver: FakeDatabase) -> None:
+    pool = millpond.Pool(driver.connect)
+    monitor = millpond.HealthMonitor(pool).start(interval=3600)
+    references: list[weakref.ref[Any]] = [weakref.ref(pool), weakref.ref(monitor)]
+
+    del pool, monitor
+
+    # A moment may pass in which the thread is evaluating.
+    eventually(lambda: gc.collect() is not None and not any(one() for one in references))
+    eventually(lambda: not monitoring())
+
+
+def test_a_monitor_that_was_stopped_ends_with_whoever_has_it(told: Told) -> None:
+    monitor = millpond.HealthMonitor(told).start(interval=3600)
+    monitor.stop()
     reference = weakref.ref(monitor)
 
     del monitor
 
-    # A moment may pass in which the thread is evaluating.
-    eventually(lambda: gc.collect() is not None and reference() is None)
-    eventually(lambda: not monitoring())
+    assert gc.collect() is not None
+    assert reference() is None
 
 
 def test_a_callback_may_stop_the_thread_that_calls_it(
@@ -468,6 +492,8 @@ def test_the_child_of_a_fork_has_a_thread_of_its_own() -> None:
     ("arguments", "message"),
     [
         ({"utilization": -1}, "utilization=-1: must be a number, not negative, or None"),
+        ({"utilization": 95}, "utilization=95: must be a share, from 0 to 1"),
+        ({"failure_rate": 1.1}, "failure_rate=1.1: must be a share, from 0 to 1"),
         ({"on_raise": "page"}, "on_raise=<str>: must be a callable that takes an Alert"),
         ({"on_clear": 1}, "on_clear=<int>: must be a callable"),
         ({"clear_after": 0}, "clear_after=0: must be an int, at least 1"),

@@ -108,6 +108,18 @@ def test_options_are_for_keywords_only(driver: FakeDatabase) -> None:
     assert driver.attempts == 0
 
 
+def test_the_message_tells_what_no_timeout_means_there(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
+    acquire = "use None for the pool's acquire_timeout, and math.inf for no limit$"
+
+    with pytest.raises(millpond.PoolConfigError, match=acquire):
+        pool.acquire(timeout=NAN)
+    with pytest.raises(millpond.PoolConfigError, match=r"use None for no limit$"):
+        pool.wait(timeout=NAN)
+    with pytest.raises(millpond.PoolConfigError, match=r"use None for 5 seconds$"):
+        pool.close(timeout=NAN)
+
+
 @pytest.mark.parametrize("timeout", [-1, NAN, "1", object(), True])
 def test_a_wrong_timeout_is_refused_and_takes_no_connection(
     make_pool: MakePool, timeout: Any

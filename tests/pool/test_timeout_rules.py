@@ -130,6 +130,12 @@ class TestRules:
         assert "this task waits for itself" in message_of(stats, Wait(5.0, own=4711), "exhausted")
         assert why(stats, running=frozenset({4711})) == "leak_suspected"
 
+    def test_who_did_not_wait_reads_no_microseconds(self) -> None:
+        stats = pool_of(*held_for(0.1))
+
+        assert " in 0 s: " in message_of(stats, Wait(7.64e-06), "exhausted")
+        assert " in 0.00204 s: " in message_of(stats, Wait(0.00204), "exhausted")
+
     def test_a_database_is_down_when_there_is_room_and_the_last_attempt_failed(self) -> None:
         error = OperationalError("connection refused")
 

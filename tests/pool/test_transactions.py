@@ -343,6 +343,26 @@ class TestRun:
     def test_pauses_stop_growing_at_a_second(self) -> None:
         assert 0.5 <= _transactions.pause_before(100) <= 1.0
 
+    def test_a_coroutine_function_can_not_be_run(self, pool: Pool) -> None:
+        async def coroutine(_conn: Recorded) -> None: ...
+
+        work: Any = coroutine
+
+        with pytest.raises(
+            millpond.PoolConfigError, match=r"work=.*coroutine: must be a plain function"
+        ):
+            pool.run(work)
+
+        with pool.connection() as conn:
+            assert conn.calls == ["begin", "rollback"]
+
+    def test_what_can_not_be_called_can_not_be_run(self, pool: Pool) -> None:
+        wrong: Any = None
+        with pytest.raises(millpond.PoolConfigError, match=r"^work=<NoneType>: must be a function"):
+            pool.run(wrong)
+
+        assert pool.stats().acquired == 0
+
     @pytest.mark.parametrize("retries", [-1, 1.5, True, None, 1001])
     def test_retries_must_be_a_number_of_attempts(self, pool: Pool, retries: Any) -> None:
         with pytest.raises(millpond.PoolConfigError, match="retries="):

@@ -377,12 +377,19 @@ def test_the_page_knows_where_it_is_and_loads_nothing_from_elsewhere() -> None:
     assert "unsafe" not in policy
 
 
+def test_who_asks_for_something_else_reads_what_there_is() -> None:
+    assert Site([]).missing().body == (
+        b"not found; there are /healthz, /readyz, /metrics, /pool.json, /\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"path": "internal"}, "path='internal': must begin with a slash, or be empty"),
         ({"path": 4}, "path=4: must begin with a slash"),
         ({"pools": [4]}, "pools=<int>: must be a pool"),
+        ({"pools": 4}, "pools=<int>: must be pools, such as \\[pool], or a callable"),
         ({"monitors": [4]}, "monitors=<int>: must be HealthMonitors"),
     ],
 )

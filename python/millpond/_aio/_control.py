@@ -215,6 +215,8 @@ class Controlled(Listening, CoreAsyncPool[C]):
         here = self._by_loop.get(running_loop())
         if here is None:
             raise self._failure("foreign", connection)
+        if not any(one is connection for one in self._stand_ins):
+            here.release(connection)  # which says what is wrong with it
         return here
 
     def _failure(self, kind: str, detail: object = None) -> errors.PoolError:

@@ -15,6 +15,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from millpond import _messages
 from millpond._aio import _jobs
 from millpond._aio._loop import (
     IN_HOOK,
@@ -88,7 +89,9 @@ class LoopEngine(LoopWork[C]):
             try:
                 conn = await self._wait(timeout, priority, holder)
             except (PoolTimeout, PoolExhausted) as error:
-                return await self._stand_in(error)
+                if not callable(self._config.on_exhausted):
+                    raise
+                return await self._stand_in(self._config.on_exhausted, error)
         if self._config.on_acquire is not None:
             await self._on_acquire(conn)
         return conn
@@ -104,11 +107,8 @@ class LoopEngine(LoopWork[C]):
             await self._on_acquire(conn)
         return conn
 
-    async def _stand_in(self, error: PoolError) -> C:
-        """Ask the user for something to lend in place of a connection, if that is wanted."""
-        hook = self._config.on_exhausted
-        if not callable(hook):
-            raise error
+    async def _stand_in(self, hook: Callable[[PoolError], Any], error: PoolError) -> C:
+        """Ask the user for something to lend in place of a connection."""
         stand_in: Any = await _jobs.call(hook, error)
         self._owner._stand_ins.append(stand_in)
         return cast("C", stand_in)
@@ -199,7 +199,7 @@ class LoopEngine(LoopWork[C]):
             PoolConfigError: It is not valid.
         """
         self.limit_of(timeout)
-        if priority not in {"normal", "high"}:
+        if priority not in ("normal", "high"):  # a tuple, as it may not be hashable
             raise self._failure("bad_priority", priority)
 
     # Release.
@@ -332,10 +332,7 @@ class LoopEngine(LoopWork[C]):
     def _site(self) -> tuple[str, int, str]:
         """Find the line that acquires: the first outside of this package."""
         TASKS.note(asyncio.current_task(self.loop))
-        frame = sys._getframe(1)
-        while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
-            frame = frame.f_back
-        return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        return _messages.caller(sys._getframe(1))
 
     # The end.
 
@@ -364,10 +361,3 @@ class LoopEngine(LoopWork[C]):
         # What is in use the end of the loop has still to see to.
         if not self.open and not self._farewell.ag_running:
             await self._farewell.aclose()
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith(_PACKAGE)
-
-
-_PACKAGE: Final = __file__.removesuffix("_aio/_engine.py")

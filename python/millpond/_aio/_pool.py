@@ -55,8 +55,7 @@ class AsyncPool(AsyncTransactions[C], AsyncQueryTimeouts[C], Controlled[C]):
 
     Args:
         connect: A URL, whose scheme picks the driver, or a coroutine function without arguments
-        that
-            returns a new connection.
+            that returns a new connection.
         **options: As for `Pool`, with the same defaults. What is called there, here may be a
             coroutine function or a plain one, and is called in the loop. ``driver`` names an
             asynchronous driver, or is a `millpond.drivers.aio.AsyncDriver`. ``min_size`` is kept in
@@ -255,7 +254,7 @@ class AsyncPool(AsyncTransactions[C], AsyncQueryTimeouts[C], Controlled[C]):
         Raises:
             PoolConfigError: The timeout is not a number of seconds.
         """
-        seconds = check_timeout(timeout)
+        seconds = check_timeout(timeout, none="5 seconds")
         self._shut()
         drained = await self._progress.wait_for(
             self._is_drained, 5.0 if seconds is None else seconds

@@ -18,6 +18,7 @@ from millpond._aio._loop import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import FrameType
 
 # Names of tasks that are kept for reports, should they end before they release.
 MAX_NOTED: Final = 1000
@@ -111,8 +112,7 @@ class Tasks:
         """Name a task, if its name is known."""
         task = self.find([number]).get(number)
         if task is not None:
-            is_ours = running_loop() is not None and task is asyncio.current_task()
-            return "this same task" if is_ours else f"task {task.get_name()!r}"
+            return "this same task" if number == self.own() else f"task {task.get_name()!r}"
         name = self._noted.get(number)
         known = "a task" if name is None else f"task {name!r}"
         if number not in self._ended:
@@ -122,8 +122,21 @@ class Tasks:
     def place_of(self, number: int) -> str | None:
         """Say where a task waits."""
         task = self.find([number]).get(number)
-        stack = task.get_stack() if task is not None else []
-        return f"{stack[-1].f_code.co_filename}:{stack[-1].f_lineno}" if stack else None
+        return None if task is None else _messages.line_of(reversed([*_chain(task.get_coro())]))
+
+    def own(self) -> int | None:
+        """Return the number of the task that runs right here, if one does."""
+        task = None if running_loop() is None else asyncio.current_task()
+        return None if task is None else number_of(task)
+
+
+def _chain(awaited: Any) -> Iterator[FrameType]:  # noqa: ANN401  whatever is awaited
+    """Give what a task does, and what that awaits, and so on. `Task.get_stack` stops at once."""
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
 
 
 TASKS: Final = Tasks()

@@ -11,10 +11,12 @@ from millpond._transactions import (
     NOT_COMMITTED,
     Open,
     break_off,
+    check_awaitable,
     check_nested,
     check_retries,
     check_supported,
     check_terms,
+    check_work,
     is_lost,
     note_failed_rollback,
     note_retry,
@@ -215,8 +217,7 @@ class AsyncTransactions(Generic[C]):
 
         Args:
             work: Called with the connection, and awaited. It may be called several times, so what
-            it
-                does outside of the database has to bear that.
+                it does outside of the database has to bear that.
             retries: How often to try again. 3 by default, 0 never.
             isolation: As in `transaction`.
             read_only: As in `transaction`.
@@ -229,6 +230,7 @@ class AsyncTransactions(Generic[C]):
             PoolConfigError: An argument is not valid.
             Exception: What the function or the driver raised last.
         """
+        check_work(work)
         check_retries(retries)
         if asyncio.current_task() in self._transactions:
             retries = 0
@@ -237,7 +239,9 @@ class AsyncTransactions(Generic[C]):
                 async with self.transaction(
                     isolation=isolation, read_only=read_only, timeout=timeout
                 ) as conn:
-                    return await work(conn)
+                    made = work(conn)
+                    check_awaitable(work, made)
+                    return await made
             except Exception as error:
                 if attempt == retries or not self._driver.is_retryable(error):
                     raise

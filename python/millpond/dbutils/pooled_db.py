@@ -91,25 +91,20 @@ class PooledDB(Sharing):
         maxcached: How many connections may be idle; 0 or ``None`` for any number. At least
             `mincached`.
         maxshared: How many connections may be shared, if the driver's ``threadsafety`` is above 1;
-            0 or
-            ``None`` for none. When there are as many, whoever asks for a shareable connection gets
-            one that others use, too.
+            0 or ``None`` for none. When there are as many, whoever asks for a shareable connection
+            gets one that others use, too.
         maxconnections: How many connections there may be at once; 0 or ``None`` for any number. At
-            least
-            `maxcached` and `maxshared`.
+            least `maxcached` and `maxshared`.
         blocking: Whether to wait when all of these are in use; otherwise that is an error.
         maxusage: After how many statements a connection is replaced; 0 or ``None`` for never.
         setsession: Statements to execute on each new connection.
         reset: Whether each connection is rolled back when it comes back; otherwise only one on
-            which
-            ``begin`` was called.
+            which ``begin`` was called.
         failures: The errors that mean a lost connection, by default the driver's
-            ``OperationalError``,
-            ``InterfaceError`` and ``InternalError``.
+            ``OperationalError``, ``InterfaceError`` and ``InternalError``.
         ping: When and how to check whether a connection is alive; see `SteadyDBConnection`.
         isfatal: A callable that is given one of the `failures` and tells whether the connection is
-            really
-            lost. By default it is.
+            really lost. By default it is.
         *args: Passed to the creator.
         pool_options: What DBUtils has not; see `millpond.dbutils._options.PoolOptions`. A subclass
             may have an attribute with this name, of which single options can be replaced here.

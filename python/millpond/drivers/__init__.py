@@ -40,7 +40,12 @@ __all__ = [
 ]
 
 _FINDER: Final = Finder(
-    KNOWN, generic=Dbapi, protocol=Driver, takes="a callable", bound=lambda connect: connect
+    KNOWN,
+    generic=Dbapi,
+    protocol=Driver,
+    takes="a callable",
+    bound=lambda connect: connect,
+    twin=("AsyncPool", frozenset({"aiomysql", "aiosqlite", "asyncmy", "asyncpg"})),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from millpond.drivers._options import NOTHING, check_callable, check_supported
@@ -24,6 +25,7 @@ class Finder:
         protocol: What an own driver has to follow.
         takes: What ``connect`` may be beside a URL, for messages.
         bound: Makes the ``connect`` of an own driver out of the callable.
+        twin: The pool of the other kind, and the drivers in URL schemes that only that one has.
     """
 
     def __init__(
@@ -34,8 +36,10 @@ class Finder:
         protocol: type,
         takes: str,
         bound: Callable[[Any], Any],
+        twin: tuple[str, frozenset[str]],
     ) -> None:
         """Store them."""
+        self._twin = twin
         self._registry = registry
         self._generic = generic
         self._protocol = protocol
@@ -118,8 +122,8 @@ class Finder:
             raise PoolConfigError(msg)
         if not choices:
             msg = (
-                f"connect: the URL scheme {_show(scheme)} is unknown; known are "
-                f"{self._known_schemes()}. For other databases pass {self._takes} that connects"
+                f"connect: the URL scheme {_show(scheme)} is unknown{self._hint(scheme)}; known "
+                f"are {self._known_schemes()}. For other databases pass {self._takes} that connects"
             )
             raise PoolConfigError(msg)
         if driver is not None and driver not in choices:
@@ -127,6 +131,13 @@ class Finder:
             msg = f"driver={_show(driver)}: must be {allowed} or None for a {scheme} URL"
             raise PoolConfigError(msg)
         return self._registry.load_first(choices if driver is None else (str(driver),))
+
+    def _hint(self, scheme: str) -> str:
+        pool, theirs = self._twin
+        if scheme.lower().rpartition("+")[2] in theirs:
+            return f": it is for {pool}"
+        close = difflib.get_close_matches(scheme.lower(), self._registry.schemes(), 1, 0.75)
+        return f" (did you mean {close[0]!r}?)" if close else ""
 
     def _known_schemes(self) -> str:
         return ", ".join(self._registry.schemes())

@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from millpond import _lifecycle
-from millpond._config import check_timeout
+from millpond._config import check_seconds
 from millpond._threads import start
 from millpond._watched import check_pool, leak_threshold_of
 from millpond.errors import PoolConfigError
@@ -19,6 +19,7 @@ from millpond.health._rules import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from millpond._watched import Watched
     from millpond.health._status import Alert, HealthStatus
@@ -136,19 +137,23 @@ class HealthMonitor:
         self._deliver()
         return status
 
-    def start(self, interval: float = 5.0) -> None:
+    def start(self, interval: float = 5.0) -> Self:
         """Evaluate in the background, in a daemon thread: now, and again and again.
 
-        The thread ends by `stop`, or when the pool is closed, or with the monitor or the
-        interpreter, which it does not keep alive. If it is running, another one takes over.
+        The thread ends by `stop`, or when the pool is closed, or with the pool or the interpreter,
+        which it does not keep alive. Nobody has to keep the monitor. If the thread is running,
+        another one takes over.
 
         Args:
             interval: Seconds between two evaluations. 5.0 by default.
 
+        Returns:
+            The monitor.
+
         Raises:
             PoolConfigError: The interval is no number of seconds.
         """
-        seconds = _check_interval(interval)
+        seconds = check_seconds("interval", interval)
         ended = threading.Event()
         reference = weakref.ref(self, lambda _: ended.set())
         thread = threading.Thread(
@@ -157,14 +162,17 @@ class HealthMonitor:
         with self._lock:
             self._ended.set()
             self._ended, self._thread, self._interval = ended, thread, seconds
+        _lifecycle.accompany(self._pool, self)
         if not start(thread):
             logger.error("no thread to be had: the pool is not evaluated in the background")
+        return self
 
     def stop(self) -> None:
         """Evaluate in the background no more. Alerts stay as they are. May be called again."""
         with self._lock:
             self._ended.set()
             thread, self._thread, self._interval = self._thread, None, None
+        _lifecycle.leave(self._pool, self)
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
             thread.join(1.0)
 
@@ -229,11 +237,3 @@ def _check_callback(name: str, value: object) -> None:
     if value is not None and not callable(value):
         msg = f"{name}=<{type(value).__name__}>: must be a callable that takes an Alert, or None"
         raise PoolConfigError(msg)
-
-
-def _check_interval(interval: object) -> float:
-    seconds = check_timeout(interval, name="interval")
-    if not seconds:
-        msg = f"interval={interval!r}: must be seconds above 0"
-        raise PoolConfigError(msg)
-    return seconds

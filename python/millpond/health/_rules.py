@@ -38,7 +38,7 @@ class Thresholds:
             evaluation. 0 by default; above it is critical.
 
     Raises:
-        PoolConfigError: One is no number, or negative.
+        PoolConfigError: One is no number, or negative, or a share above 1.
     """
 
     utilization: float | None = 0.95
@@ -53,6 +53,10 @@ class Thresholds:
         """Check each."""
         for one in fields(self):
             check_number(one.name, getattr(self, one.name), optional=True)
+        for name in ("utilization", "failure_rate"):
+            if (getattr(self, name) or 0) > 1:
+                msg = f"{name}={getattr(self, name)!r}: must be a share, from 0 to 1"
+                raise PoolConfigError(msg)
 
 
 def check_number(name: str, value: Any, *, optional: bool = False) -> None:  # noqa: ANN401

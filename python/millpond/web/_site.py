@@ -136,7 +136,8 @@ class Site:
 
     def missing(self, method: str = "GET") -> Response:
         """Answer a request for a path that nobody knows."""
-        said = f"not found; there are {', '.join(self._routes)}\n"
+        paths = filter(None, self._routes)
+        said = f"not found; there are {', '.join(paths)}\n"
         return _without_body(_answer(404, TEXT, said), method)
 
     def _pools(self) -> tuple[Watched, ...]:

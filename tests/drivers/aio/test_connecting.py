@@ -94,7 +94,9 @@ async def test_a_socket_that_the_loop_may_close_has_no_number(
         (7, r"^connect=<int>: must be a URL or a coroutine function without arguments$"),
         ("app.db", r"^connect: must be a URL or a coroutine function; the known URL schemes are "),
         ("nosql://h/db", r"^connect: the URL scheme 'nosql' is unknown; known are .*sqlite"),
-        ("duckdb:///a.db", r"the URL scheme 'duckdb' is unknown"),
+        ("duckdb:///a.db", r"the URL scheme 'duckdb' is unknown: it is for Pool; known are "),
+        ("mysql+pymysql://h/db", r"'mysql\+pymysql' is unknown: it is for Pool; known are "),
+        ("postgrsql://h/db", r"'postgrsql' is unknown \(did you mean 'postgresql'\?\); known are "),
     ],
 )
 def test_what_cannot_connect_is_refused(connect: Any, message: str) -> None:

@@ -18,8 +18,8 @@ __all__ = ["COLUMNS", "WIDE", "Column", "bar", "columns_in", "sort_pools", "styl
 _CROWDED, _FULL = 0.8, 0.95
 _SEVERE = frozenset({"critical", "error"})
 
-WIDE = 100
-"""Columns of a window with room for more than what matters."""
+WIDE = 120
+"""Columns of a window with room for more than what matters, beside the names of the pools."""
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 

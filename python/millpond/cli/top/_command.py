@@ -25,9 +25,10 @@ __all__ = ["HELP", "top"]
 
 HELP = """Watch the pools of running processes.
 
-Each URL is that of a process which serves millpond.web's /pool.json; localhost:8000 is enough.
-Counts of timeouts and failures are those of the last minute. With --once, with --json, or where
-there is no terminal, it looks once, and ends with 1 if a server did not answer.
+Each URL is that of a process which serves millpond.web's /pool.json; localhost:8000 is enough, or
+localhost:8000/millpond where an application has it below a path. Counts of timeouts and failures
+are those of the last minute. With --once, with --json, or where there is no terminal, it looks
+once, and ends with 1 if a server did not answer.
 """
 
 _TIMEOUT = 2.0

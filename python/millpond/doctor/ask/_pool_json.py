@@ -43,7 +43,7 @@ class Endpoint:
 
 
 def endpoint(text: str) -> Endpoint:
-    """Return the endpoint that ``text`` names: a URL, or host and port of one.
+    """Return the endpoint that ``text`` names: a URL, that of its folder, or host and port of one.
 
     Raises:
         PoolConfigError: It can't be one. The message has no password.
@@ -60,7 +60,8 @@ def endpoint(text: str) -> Endpoint:
         raise PoolConfigError(problem)
     name = f"[{host}]" if ":" in host else host
     where = name if port is None else f"{name}:{port}"
-    path = parts.path if parts.path.strip("/") else "/pool.json"
+    # As a browser has the page for people: without what only a program asks for.
+    path = parts.path if parts.path.endswith(".json") else f"{parts.path.rstrip('/')}/pool.json"
     return Endpoint(
         urlunsplit((parts.scheme, where, path, parts.query, "")),
         where,

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncDbapi", "AsyncDriver", "find", "refine"]
 
+_BLOCKING: Final = ("mysqlclient", "mysqlconnector", "mysqldb", "psycopg2", "pymysql", "pyodbc")
+
 _FINDER: Final = Finder(
-    KNOWN, generic=AsyncDbapi, protocol=AsyncDriver, takes="a coroutine function", bound=awaiting
+    KNOWN,
+    generic=AsyncDbapi,
+    protocol=AsyncDriver,
+    takes="a coroutine function",
+    bound=awaiting,
+    twin=("Pool", frozenset({"duckdb", "odbc", *_BLOCKING})),
 )
 
 
