@@ -12,7 +12,7 @@ from millpond.doctor._findings import Change, Place
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["UNKNOWN", "Insertion", "Kind", "Option", "PoolOptions", "Unknown"]
+__all__ = ["UNKNOWN", "Insertion", "Kind", "Option", "PoolOptions", "Unknown", "number_of"]
 
 
 class Unknown(Enum):
@@ -61,6 +61,17 @@ _DATABASES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("oracle", "oracledb", "cx_Oracle"), "oracle"),
     **dict.fromkeys(("mssql", "pyodbc", "redis", "rediss", "duckdb"), "other"),
 }
+
+
+def number_of(value: object) -> float | None:
+    """Return a value that is a number, which may be infinite, and else ``None``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return None if math.isnan(value) else value
+    except OverflowError:
+        # An int that no float can hold is no number of anything.
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +199,7 @@ class PoolOptions:
 
     def number(self, name: str) -> float | None:
         """Return the value that applies if it is a number, else ``None``."""
-        value = self.value(name)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return value if is_number and not math.isnan(value) else None
+        return number_of(self.value(name))
 
     def is_none(self, name: str) -> bool:
         """Whether the value that applies is known to be ``None``."""
