@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,8 @@ servers = st.builds(
     ),
 )
 HUGE = 10**400  # no float is so large
-values = st.just(UNKNOWN) | seconds | st.sampled_from([0, 1, 50, True, "odd", HUGE])
+infinite = st.sampled_from([math.inf, -math.inf])
+values = st.just(UNKNOWN) | seconds | infinite | st.sampled_from([0, 1, 50, True, "odd", HUGE])
 pools = st.one_of(
     st.builds(
         configured,

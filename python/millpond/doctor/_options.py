@@ -256,6 +256,12 @@ class PoolOptions:
     @property
     def capacity(self) -> float | None:
         """How many connections there may be; ``inf`` for any number, ``None`` if unknown."""
+        most = self._most
+        return most if most is not None and most >= 0 else None
+
+    @property
+    def _most(self) -> float | None:
+        """What the options say, be it possible or not."""
         if self.is_millpond:
             return self.number("max_size")
         if self.is_pooled_db:
