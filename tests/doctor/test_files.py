@@ -87,6 +87,7 @@ def test_a_file_that_cannot_be_read_is_a_hint_and_no_traceback(
         "a = b\nb = a\nwith a.connection() as conn: pass",
         "def f():\n    return f()\nf().acquire()",
         "pool = Pool(URL, validation_interval=600, idle_timeout='10m')",
+        "DATABASES = {dict(a=1): {}, [1]: {}}",
         "DATABASES = {'a': {'OPTIONS': {'b.c': {'d': 1}, name: {}, 5: {}}}}",
         "pool = Pool(lambda: connect(host=['a', 'b'], password='x'))",
         f"pool = Pool(URL, max_size={10**400}, acquire_timeout={10**400})",
