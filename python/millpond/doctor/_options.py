@@ -137,7 +137,7 @@ class PoolOptions:
         complete: Whether all that was given is known; not after ``**something`` unknown.
         has_url: Whether it connects by a URL, be that known or not, and not by a function.
         is_local: Whether it is made in a function.
-        is_temporary: Whether the function that makes the pool also closes it.
+        is_temporary: Whether the pool ends with the function that makes it.
         name: The variable that holds the pool, or Django's alias; empty if there is none.
         insertion: Where another option would stand; ``None`` if that can't be told.
         creator: What is called to connect, such as ``"psycopg.connect"``; empty if unknown.

@@ -42,7 +42,7 @@ def _is_tool(options: PoolOptions) -> bool:
     path = PurePath(options.place.file or "")
     # Only the nearest folder: those above may be named for anything.
     is_there = path.parent.name in {"alembic", "migrations", "scripts", "tests"}
-    return is_there or path.name in {"env.py", "conftest.py"}
+    return is_there or path.stem in {"conftest", "env", "migrate", "migration", "migrations"}
 
 
 def _goes_away(options: PoolOptions) -> bool:
