@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from millpond.doctor import UNKNOWN, Finding, Selection, examine
@@ -34,7 +35,7 @@ def configured(kind: str = "millpond.Pool", /, **options: Any) -> PoolOptions:
         options: Its keywords; `UNKNOWN` is what the doctor can't know.
     """
     words = {
-        name: "os.environ['IT']" if value is UNKNOWN else repr(value)
+        name: "os.environ['IT']" if value is UNKNOWN else _source_of(value)
         for name, value in options.items()
     }
     if kind == "django":
@@ -47,6 +48,11 @@ def configured(kind: str = "millpond.Pool", /, **options: Any) -> PoolOptions:
     text = f"pool = {call}({', '.join(f'{name}={value}' for name, value in words.items())})"
     (found,) = Module(Source(FILE, f"{_BEFORE}{text}\n", "shop.db")).pools.values()
     return found
+
+
+def _source_of(value: object) -> str:
+    is_infinite = isinstance(value, float) and math.isinf(value)
+    return f"float('{value}')" if is_infinite else repr(value)
 
 
 def findings(code: str, *subjects: object) -> list[Finding]:

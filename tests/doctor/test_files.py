@@ -86,9 +86,15 @@ def test_a_file_that_cannot_be_read_is_a_hint_and_no_traceback(
         "\n".join(f"p{number} = p{number + 1}" for number in range(300)) + "\np300 = Pool(URL)",
         "a = b\nb = a\nwith a.connection() as conn: pass",
         "def f():\n    return f()\nf().acquire()",
+        "pool = Pool(URL, validation_interval=600, idle_timeout='10m')",
+        "DATABASES = {dict(a=1): {}, [1]: {}}",
+        "DATABASES = {'a': {'OPTIONS': {'b.c': {'d': 1}, name: {}, 5: {}}}}",
+        "pool = Pool(lambda: connect(host=['a', 'b'], password='x'))",
+        f"pool = Pool(URL, max_size={10**400}, acquire_timeout={10**400})",
+        "from sqlalchemy import create_engine\ncreate_engine(URL, pool_size=float('inf'))",
     ],
 )
-def test_a_deep_or_endless_program_is_no_traceback(tmp_path: Path, program: str) -> None:
+def test_a_deep_endless_or_absurd_program_is_no_traceback(tmp_path: Path, program: str) -> None:
     write(tmp_path, program=f"from millpond import Pool\nURL = 'x'\n{program}\n")
 
     assert "MP001" not in {finding.code for finding in findings_in(tmp_path)}

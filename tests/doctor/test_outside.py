@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from millpond.doctor.outside import (
     RunningPool,
     ServerFacts,
     Workload,
+    configurations,
     read_document,
     read_errors,
     together,
@@ -69,7 +72,9 @@ servers = st.builds(
         wait_timeout=seconds,
     ),
 )
-values = st.just(UNKNOWN) | seconds | st.sampled_from([0, 1, 50, True, "odd"])
+HUGE = 10**400  # no float is so large
+infinite = st.sampled_from([math.inf, -math.inf])
+values = st.just(UNKNOWN) | seconds | infinite | st.sampled_from([0, 1, 50, True, "odd", HUGE])
 pools = st.one_of(
     st.builds(
         configured,
@@ -96,7 +101,7 @@ pools = st.one_of(
     st.builds(configured, st.just("django"), CONN_MAX_AGE=values, CONN_HEALTH_CHECKS=values),
 )
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.just(HUGE) | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
@@ -141,12 +146,19 @@ def test_no_load_is_too_odd(load: Workload) -> None:
     check(load)
 
 
-@given(st.dictionaries(st.sampled_from(names), plain), st.dictionaries(st.text(), plain))
+options = ["connect", "max_size", "min_size", "acquire_timeout", "idle_timeout", "leak_threshold"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(names), plain),
+    st.dictionaries(st.sampled_from(options) | st.text(), plain),
+)
 def test_no_statistics_are_too_odd(stats: dict[str, Any], options: dict[str, Any]) -> None:
     pool = RunningPool("http://a/pool.json", stats, options)
     other = RunningPool("http://b/pool.json", stats, {})
 
     check(pool, Fleet((pool, other)))
+    examine(configurations([pool]))
 
 
 @given(plain)
@@ -160,6 +172,22 @@ def test_no_document_is_too_odd(document: Any) -> None:
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
 def test_no_text_is_too_odd(text: str) -> None:
     check(read_errors(text))
+
+
+errors = st.sampled_from(
+    [
+        "couldn't get a connection after 30.00 sec",
+        "QueuePool limit of size -1 overflow -1 reached",
+        "sorry, too many clients already",
+    ]
+)
+
+
+@given(errors, st.lists(pools, max_size=2).map(tuple), st.none() | counts)
+def test_no_pool_is_too_odd_for_an_error(
+    text: str, known: tuple[Any, ...], needed: int | None
+) -> None:
+    check(replace(read_errors(text), pools=known, needed=needed))
 
 
 @pytest.mark.parametrize("code", OURS)

@@ -366,6 +366,14 @@ def test_the_same_patience_in_both_is_no_finding(postgres_url: str) -> None:
     assert findings("MP310", case(facts, configured(max_size=6))) == []
 
 
+def test_who_waits_for_ever_in_both_is_no_matter_of_their_order() -> None:
+    bouncer = Bouncer(product="PgBouncer", mode="session", how="so", pool_size=5)
+    facts = recorded(bouncer=bouncer)
+
+    assert "for ever there" in found("MP310", case(facts, configured(max_size=6))).message
+    assert findings("MP310", case(facts, configured(max_size=6, acquire_timeout=None))) == []
+
+
 def test_sessions_that_sit_in_a_transaction() -> None:
     idlers = (Idler(4711, 300.0, "shop", "SELECT\n  1"), Idler(4712, 59.0, "shop", "UPDATE x"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from millpond.doctor._fold import Folder
-    from millpond.doctor._source import Source
+    from millpond.doctor._source import Function, Source
 
 __all__ = ["DEFAULTS", "pool_of_call"]
 
@@ -70,6 +71,14 @@ DEFAULTS: Final[Mapping[Kind, Mapping[str, Any]]] = {
 """What applies to an option that is not given."""
 
 
+_REPEATS: Final = (
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+)
 # `os.environ["DATABASE_URL"]`, `settings.db_dsn`
 _URL_NAME: Final = re.compile(r"environ\b|getenv\b|ur[il]\b|dsn\b", re.IGNORECASE)
 
@@ -204,7 +213,10 @@ def _has_url(folder: Folder, call: ast.Call) -> bool:
 
 
 def _is_temporary(source: Source, call: ast.Call) -> bool:
-    """Whether the function that makes a pool also closes it, and is no generator in between."""
+    """Whether the function that makes a pool also closes it, or nobody else ever has it.
+
+    A generator may live for long in between.
+    """
     function, name = source.function_of(call), _name(source, call)
     if function is None or not name or not isinstance(function.body, list):
         return False
@@ -215,7 +227,26 @@ def _is_temporary(source: Source, call: ast.Call) -> bool:
         and dotted(node.value) == name
         for node in nodes
     )
-    return closes and not any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in nodes)
+    ends = closes or _is_its_own(source, function, name)
+    return ends and not any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in nodes)
+
+
+def _is_its_own(source: Source, function: Function, name: str) -> bool:
+    """Whether all that a function does with a variable is to call its methods, and in no loop."""
+    uses = [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+    ]
+    is_local = name not in source.globals_of(function)
+    return is_local and bool(uses) and all(_is_method_of(source, function, node) for node in uses)
+
+
+def _is_method_of(source: Source, function: Function, node: ast.Name) -> bool:
+    if not isinstance(source.parents[node], ast.Attribute):
+        return False
+    around = itertools.takewhile(lambda parent: parent is not function, source.ancestors(node))
+    return not any(isinstance(parent, _REPEATS) for parent in around)
 
 
 def _name(source: Source, call: ast.Call) -> str:

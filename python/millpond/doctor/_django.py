@@ -10,7 +10,7 @@ from millpond.doctor._options import UNKNOWN, Option, PoolOptions
 from millpond.doctor._source import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from millpond.doctor._fold import Folder
     from millpond.doctor._source import Source
@@ -125,15 +125,15 @@ def _entry(
         incomplete.add(alias)
     options = {str(key): folder.option(value) for key, value in literal.items()}
     if "OPTIONS" in literal:
-        options |= _nested(folder, "OPTIONS", literal)
+        options |= _nested(folder, "OPTIONS", literal["OPTIONS"])
     return options
 
 
-def _nested(folder: Folder, name: str, literal: Mapping[object, ast.expr]) -> dict[str, Option]:
+def _nested(folder: Folder, name: str, node: ast.expr) -> dict[str, Option]:
     """Return the entries of a dict in a dict as ``OPTIONS.pool`` and ``OPTIONS.pool.max_size``."""
     found: dict[str, Option] = {}
-    for key, value in folder.literal(literal[name.rpartition(".")[2]]).items():
+    for key, value in folder.literal(node).items():
         found[f"{name}.{key}"] = folder.option(value)
         if isinstance(value, ast.Dict):
-            found |= _nested(folder, f"{name}.{key}", {key: value})
+            found |= _nested(folder, f"{name}.{key}", value)
     return found

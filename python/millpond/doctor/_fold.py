@@ -98,10 +98,14 @@ class Folder:
             node = self._source.constants.get(node.id, node)
         if isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)
-            return {self.value(key): value for key, value in pairs if key is not None}
+            return {self._key(key): value for key, value in pairs if key is not None}
         if isinstance(node, ast.Call) and dotted(node.func) == "dict":
             return {word.arg: word.value for word in node.keywords if word.arg}
         return {}
+
+    def _key(self, node: ast.expr) -> object:
+        value = self.value(node)
+        return value if isinstance(value, (str, int)) else UNKNOWN
 
     def _fold(self, node: ast.expr) -> Any:  # noqa: ANN401
         fold = _FOLDS.get(type(node))

@@ -12,7 +12,7 @@ from millpond.doctor._findings import Change, Place
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["UNKNOWN", "Insertion", "Kind", "Option", "PoolOptions", "Unknown"]
+__all__ = ["UNKNOWN", "Insertion", "Kind", "Option", "PoolOptions", "Unknown", "number_of"]
 
 
 class Unknown(Enum):
@@ -61,6 +61,17 @@ _DATABASES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("oracle", "oracledb", "cx_Oracle"), "oracle"),
     **dict.fromkeys(("mssql", "pyodbc", "redis", "rediss", "duckdb"), "other"),
 }
+
+
+def number_of(value: object) -> float | None:
+    """Return a value that is a number, which may be infinite, and else ``None``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return None if math.isnan(value) else value
+    except OverflowError:
+        # An int that no float can hold is no number of anything.
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class PoolOptions:
         complete: Whether all that was given is known; not after ``**something`` unknown.
         has_url: Whether it connects by a URL, be that known or not, and not by a function.
         is_local: Whether it is made in a function.
-        is_temporary: Whether the function that makes the pool also closes it.
+        is_temporary: Whether the pool ends with the function that makes it.
         name: The variable that holds the pool, or Django's alias; empty if there is none.
         insertion: Where another option would stand; ``None`` if that can't be told.
         creator: What is called to connect, such as ``"psycopg.connect"``; empty if unknown.
@@ -188,9 +199,7 @@ class PoolOptions:
 
     def number(self, name: str) -> float | None:
         """Return the value that applies if it is a number, else ``None``."""
-        value = self.value(name)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return value if is_number and not math.isnan(value) else None
+        return number_of(self.value(name))
 
     def is_none(self, name: str) -> bool:
         """Whether the value that applies is known to be ``None``."""
@@ -247,6 +256,12 @@ class PoolOptions:
     @property
     def capacity(self) -> float | None:
         """How many connections there may be; ``inf`` for any number, ``None`` if unknown."""
+        most = self._most
+        return most if most is not None and most >= 0 else None
+
+    @property
+    def _most(self) -> float | None:
+        """What the options say, be it possible or not."""
         if self.is_millpond:
             return self.number("max_size")
         if self.is_pooled_db:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from millpond.doctor._source import Function
 
 __all__ = [
+    "FRAMEWORKS",
     "decorator_names",
     "is_guarded",
     "is_memoized",
@@ -30,6 +31,22 @@ __all__ = [
 ]
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+FRAMEWORKS: Final = (
+    "aiohttp",
+    "bottle",
+    "django",
+    "falcon",
+    "fastapi",
+    "flask",
+    "litestar",
+    "pyramid",
+    "quart",
+    "sanic",
+    "starlette",
+    "tornado",
+)
+"""The packages whose programs serve requests."""
 
 _ROUTES: Final = frozenset(
     {
@@ -105,9 +122,13 @@ def why_handler(module: Module, function: Function) -> str:
     if isinstance(function, ast.Lambda) or is_memoized(function):
         return ""
     for decorator, name in zip(_decorators(function), decorator_names(function), strict=True):
-        if module.source.qualified(decorator).partition(".")[0] in _OTHERS:
+        package = module.source.qualified(decorator).partition(".")[0]
+        is_own = isinstance(decorator, ast.Name) and not package
+        if is_own or package in _OTHERS:
             continue
-        if name in _ROUTES | _VIEWS:
+        # `@app.get`, or `@get` of one of these.
+        is_route = isinstance(decorator, ast.Attribute) or package in FRAMEWORKS
+        if (name in _ROUTES and is_route) or name in _VIEWS:
             return "for each request"
         if name in _TASKS:
             return "for each task"

@@ -143,11 +143,11 @@ def _is_secret(option: Option) -> bool:
     return bool(option.value) and not _TO_BE_FILLED_IN.fullmatch(option.value)
 
 
-def _host(options: PoolOptions) -> object:
+def _host(options: PoolOptions) -> str:
     for place in (options.options, options.creator_options):
         for name in ("host", "HOST"):
             if name in place:
-                return place[name].value
+                return str(place[name].value)
     return ""
 
 

@@ -182,7 +182,7 @@ def unlimited(options: PoolOptions) -> Iterator[Remark]:
         return
     name = "pool_size" if options.number("pool_size") == 0 else "max_overflow"
     yield Remark(
-        message=f"{name}={options.number(name):g}: a connection is opened for whoever comes",
+        message=f"{name}={options.value(name)}: a connection is opened for whoever comes",
         place=options.at(name),
         fix="set a limit",
         change=options.change(name, "5" if name == "pool_size" else "10"),

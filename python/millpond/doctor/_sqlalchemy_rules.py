@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from millpond.doctor._findings import Remark
 from millpond.doctor._options import UNKNOWN, PoolOptions
 from millpond.doctor._project import Project
+from millpond.doctor._reach import FRAMEWORKS
 from millpond.doctor._rules import Rules
 
 if TYPE_CHECKING:
@@ -21,20 +22,6 @@ PROJECT_RULES: Final = Rules(Project)
 # MySQL's wait_timeout by default.
 _EIGHT_HOURS: Final = 28_800
 _KEEPS_NONE: Final = frozenset({"NullPool", "StaticPool", "SingletonThreadPool", "?"})
-_FRAMEWORKS: Final = (
-    "aiohttp",
-    "bottle",
-    "django",
-    "falcon",
-    "fastapi",
-    "flask",
-    "litestar",
-    "pyramid",
-    "quart",
-    "sanic",
-    "starlette",
-    "tornado",
-)
 _BOUNCERS: Final = (":6432", ":6543")
 
 
@@ -55,7 +42,7 @@ def _is_tool(options: PoolOptions) -> bool:
     path = PurePath(options.place.file or "")
     # Only the nearest folder: those above may be named for anything.
     is_there = path.parent.name in {"alembic", "migrations", "scripts", "tests"}
-    return is_there or path.name in {"env.py", "conftest.py"}
+    return is_there or path.stem in {"conftest", "env", "migrate", "migration", "migrations"}
 
 
 def _goes_away(options: PoolOptions) -> bool:
@@ -149,7 +136,7 @@ def null_pool_in_server(project: Project) -> Iterator[Remark]:
     After:
         engine = create_engine(url, pool_size=10, pool_pre_ping=True)
     """
-    if not project.imports(*_FRAMEWORKS):
+    if not project.imports(*FRAMEWORKS):
         return
     for options in project.pools:
         if not options.is_sqlalchemy or options.pool_class != "NullPool":

@@ -119,15 +119,16 @@ def silent_for_too_long(options: PoolOptions) -> Iterator[Remark]:
         pool = millpond.Pool(url, validation_interval=30.0, idle_timeout=7200.0)
         pool = millpond.Pool(url, validation_interval=1800.0, keepalive=60.0)
     """
-    interval, idle = options.number("validation_interval"), options.value("idle_timeout")
-    if not options.is_millpond or interval is None or interval <= _FIREWALL or idle is UNKNOWN:
+    interval, idle = options.number("validation_interval"), options.number("idle_timeout")
+    if not options.is_millpond or interval is None or interval <= _FIREWALL:
         return
     keepalive = options.value("keepalive")
     probes = keepalive is True or keepalive is UNKNOWN
     seconds = options.number("keepalive")
     if probes or (seconds is not None and seconds <= _FIREWALL):
         return
-    if (idle is None or idle > _FIREWALL) and options.database not in {"sqlite", "other"}:
+    is_silent = options.is_none("idle_timeout") or (idle is not None and idle > _FIREWALL)
+    if is_silent and options.database not in {"sqlite", "other"}:
         yield Remark(
             message=f"validation_interval={interval:g}: firewalls and load balancers drop a "
             f"connection after {_FIREWALL:g} s of silence or less",

@@ -143,7 +143,7 @@ def cold_burst(load: Workload) -> Iterator[Remark]:
         least, size = pool.number("min_size"), pool.capacity
         if not pool.is_millpond or least is None or size is None:
             continue
-        wanted = min(load.sizing.size, int(size))
+        wanted = math.floor(min(load.sizing.size, size))
         # What is used all the time stays open anyway.
         if least < wanted and load.load < wanted / 2:
             yield Remark(
@@ -176,7 +176,9 @@ def hopeless_queue(load: Workload) -> Iterator[Remark]:
         return
     for pool in load.pools:
         timeout, size = patience(pool), pool.capacity
-        if not pool.is_millpond or timeout is None or size is None or math.isinf(timeout.value):
+        if not pool.is_millpond or timeout is None or size is None:
+            continue
+        if math.isinf(timeout.value) or math.isinf(size):
             continue
         if not pool.is_none("max_waiting") or pool.value("shed") is not False:
             continue

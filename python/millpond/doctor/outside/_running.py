@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from millpond._config import PoolConfig
 from millpond.doctor._findings import Place
-from millpond.doctor._options import Option, PoolOptions
+from millpond.doctor._options import Option, PoolOptions, number_of
 from millpond.errors import PoolConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class RunningPool:
         """Return its options as the rules about configurations take them."""
         at = self.place
         given = {
-            name: Option(value, at, known_url=value if name == "connect" else "")
+            name: Option(value, at, known_url=str(value) if name == "connect" else "")
             for name, value in self.options.items()
             if name in _DEFAULTS or name == "connect"
         }
@@ -131,6 +131,5 @@ def _is_pool(pool: object) -> bool:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
+    number = number_of(value)
+    return None if number is None or math.isinf(number) else number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from millpond.doctor._behaviour import patience, prepares
@@ -118,7 +119,7 @@ def waits_elsewhere(case: ServerCase) -> Iterator[Remark]:
         return
     for pool in case.pools:
         waits = patience(pool)
-        if waits is None or not waits.value:
+        if waits is None or not 0 < waits.value < math.inf:
             continue
         if bouncer.wait_timeout is None or bouncer.wait_timeout > waits.value:
             longest = "for ever" if bouncer.wait_timeout is None else f"{bouncer.wait_timeout:g} s"

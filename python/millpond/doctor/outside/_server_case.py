@@ -52,7 +52,7 @@ class ServerCase:
 
         ``inf`` for any number, ``None`` if nothing is known.
         """
-        return math.fsum(pool.capacity or 0.0 for pool in self.sized) if self.sized else None
+        return sum(pool.capacity or 0.0 for pool in self.sized) if self.sized else None
 
     @property
     def wanted(self) -> float | None:
