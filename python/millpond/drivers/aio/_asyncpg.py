@@ -66,8 +66,9 @@ _RESET_SESSION: Final = (
 # What asyncpg says of itself.
 _CLOSED: Final = ("connection is closed", "connection has been released", "underlying connection")
 
-# The server knows us and will not have us: wrong password, no such role, no such database.
-_REFUSED: Final = ("28", "3D000", "42501")
+# The server knows us and will not have us (wrong password, no such role, no such database), or does
+# not understand what the URL or the session tells it (not supported, bad data, bad statement).
+_REFUSED: Final = ("28", "3D000", "0A", "22", "23", "42")
 
 
 class AsyncpgError(asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
@@ -282,7 +283,7 @@ class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
 
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
-        """Say no where the server refused the user or the database, or asyncpg the arguments.
+        """Say no where the server refused what we are or say, or asyncpg the arguments.
 
         Say yes where each host is up and none is the one asked for: in a failover one soon will be.
         """
