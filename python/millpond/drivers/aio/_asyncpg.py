@@ -102,7 +102,8 @@ class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
             url: A URL that asyncpg understands; ``postgresql+asyncpg:`` is ``postgresql:``.
             connect_kwargs: Arguments of `asyncpg.connect()`, which win over those in the URL.
             connect_timeout: Seconds; ``None`` leaves it to asyncpg, where it is 60.
-            options: What the session is to be like. What the URL or `connect_kwargs` say wins.
+            options: What the session is to be like. What the URL or `connect_kwargs` say wins, but
+                for flags, as in ``options=-c name=value``: the server reads these first.
 
         Raises:
             PoolConfigError: The URL or an argument is not valid.
