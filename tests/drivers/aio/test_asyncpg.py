@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bouncer
+import millpond
 from drivers.aio.cases import opened
 from millpond.drivers import SessionOptions, TransactionStatus, aio
 from millpond.errors import PoolConfigError, for_driver
@@ -150,6 +151,23 @@ def test_a_transaction_of_the_borrowers_within_is_a_savepoint(postgres_url: str)
 
             assert await conn.fetch("SELECT n FROM t") == [(1,)]
             assert driver.is_clean(conn)
+
+    asyncio.run(body())
+
+
+def test_a_block_that_went_on_after_an_error_is_told_that_nothing_was_committed(
+    postgres_url: str,
+) -> None:
+    async def body() -> None:
+        url = f"postgresql+asyncpg://{postgres_url.partition('://')[2]}"
+        async with millpond.AsyncPool(url, max_size=1) as pool:
+            with pytest.raises(millpond.PoolError, match="rolled back and not committed"):
+                async with pool.transaction() as conn:
+                    with pytest.raises(asyncpg.DivisionByZeroError):
+                        await conn.execute("SELECT 1 / 0")
+            async with pool.transaction() as conn:
+                assert await conn.fetchval("SELECT 77") == 77
+            assert pool.stats().opened == 1
 
     asyncio.run(body())
 

@@ -34,7 +34,7 @@ from millpond.drivers._url import refuse_unknown
 from millpond.drivers.aio import _transports
 from millpond.drivers.aio._asyncpg_url import arguments_of
 from millpond.drivers.aio._dbapi import AsyncDbapi
-from millpond.errors import PoolConfigError, PoolError
+from millpond.errors import PoolConfigError, PoolError, for_driver
 
 if TYPE_CHECKING:
 
@@ -228,12 +228,19 @@ class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
             await conn.execute("SET TRANSACTION READ WRITE")
 
     async def commit(self, conn: Connection) -> None:
-        """Commit what `begin` began, or what the borrower began by a statement."""
-        transaction = conn._top_xact
-        if transaction is not None:
-            await transaction.commit()
-        elif conn.is_in_transaction():
-            await conn.execute("COMMIT")
+        """Commit what `begin` began, or what the borrower began by a statement.
+
+        Raises:
+            PoolError: The server rolled back instead, as it does where a statement has failed.
+        """
+        # As asyncpg's own commit, which does not look at what the server made of it. Before that
+        # nobody can know: `transaction_status` is OPEN for a transaction that has failed, too.
+        conn._top_xact = None
+        if conn.is_in_transaction() and await conn.execute("COMMIT") == "ROLLBACK":
+            msg = (
+                "the transaction was rolled back and not committed, as a statement in it had failed"
+            )
+            raise for_driver(AsyncpgError).error(msg)
 
     async def rollback(self, conn: Connection) -> None:
         """Roll back, also a transaction with which asyncpg itself has come to no end."""
