@@ -29,7 +29,7 @@ from millpond.drivers import _postgres
 from millpond.drivers._base import redact
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._sockets import set_keepalive
-from millpond.drivers._traits import Traits
+from millpond.drivers._traits import NOT_COMMITTED, Traits
 from millpond.drivers._url import refuse_unknown
 from millpond.drivers.aio import _transports
 from millpond.drivers.aio._asyncpg_url import arguments_of
@@ -237,10 +237,7 @@ class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
         # nobody can know: `transaction_status` is OPEN for a transaction that has failed, too.
         conn._top_xact = None
         if conn.is_in_transaction() and await conn.execute("COMMIT") == "ROLLBACK":
-            msg = (
-                "the transaction was rolled back and not committed, as a statement in it had failed"
-            )
-            raise for_driver(AsyncpgError).error(msg)
+            raise for_driver(AsyncpgError).error(NOT_COMMITTED)
 
     async def rollback(self, conn: Connection) -> None:
         """Roll back, also a transaction with which asyncpg itself has come to no end."""
