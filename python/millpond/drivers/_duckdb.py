@@ -24,8 +24,9 @@ import duckdb
 from millpond.drivers._base import redact
 from millpond.drivers._dbapi import Dbapi
 from millpond.drivers._session import AT_CONNECT, DEFAULTS, SessionOptions
-from millpond.drivers._traits import Traits
+from millpond.drivers._traits import NOT_COMMITTED, Traits
 from millpond.drivers._url import refuse, refuse_unknown
+from millpond.errors import for_driver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,6 +142,20 @@ class Duckdb(Dbapi["Connection"]):
         self.check_begin(isolation=isolation, read_only=read_only)
         modes = {None: "", False: " READ WRITE", True: " READ ONLY"}
         conn.execute(f"BEGIN TRANSACTION{modes[read_only]}")
+
+    @classmethod
+    def commit(cls, conn: Connection) -> None:
+        """Commit, unless a statement has failed.
+
+        Raises:
+            PoolError: One has. DuckDB would roll back without a word.
+        """
+        try:
+            conn.execute("SELECT 1")
+        except duckdb.TransactionException as error:
+            _roll_back(conn)
+            raise for_driver(cls.operational_error).error(NOT_COMMITTED) from error
+        conn.commit()
 
     @staticmethod
     def rollback(conn: Connection) -> None:

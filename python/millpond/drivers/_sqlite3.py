@@ -34,6 +34,8 @@ _PERMANENT: Final = frozenset(
     {
         sqlite3.SQLITE_AUTH,
         sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_ERROR,  # a statement of the session that is none, or has no table
+        sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_PERM,
         sqlite3.SQLITE_READONLY,
     }

@@ -30,6 +30,11 @@ _TRANSIENT: Final = frozenset({"OperationalError", "InterfaceError"})
 # whether the statement was carried out, and it must not be repeated.
 RETRYABLE: Final = frozenset({"40001", "40P01"})
 
+# Where `transaction_status` cannot know it, `commit` has to find out and say it.
+NOT_COMMITTED: Final = (
+    "the transaction was rolled back and not committed, as a statement in it had failed"
+)
+
 
 class Traits(Generic[C]):
     """The base class of all adapters.

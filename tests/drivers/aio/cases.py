@@ -52,6 +52,20 @@ def connections() -> int:
     return sum(1 for one in found if one.status in {"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
 
+async def opened(connect: Any, *, kwargs: Any = None, **options: Any) -> tuple[Any, Any]:
+    """Open a connection as a pool does, and return it behind its driver."""
+    asked = SessionOptions(**options)
+    found: Any = aio.find(connect, options=asked, connect_kwargs=kwargs)
+    conn = await found.connect()
+    try:
+        driver: Any = aio.refine(found, conn, options=asked)
+        await driver.prepare(conn, asked)
+    except BaseException:
+        await found.close(conn)
+        raise
+    return driver, conn
+
+
 async def let_the_loop_look() -> None:
     """Return when the loop has asked its sockets, and has told the transports what it heard."""
     for _ in range(5):
@@ -148,15 +162,11 @@ class AsyncCase:
         self, *, by_callable: bool = False, **options: Any
     ) -> AsyncIterator[AsyncSession]:
         """Open a session with options, by a URL or by a callable."""
-        asked = SessionOptions(**options)
-        found: Any = aio.find(self.connect if by_callable else self.url, options=asked)
-        conn = await found.connect()
+        driver, conn = await opened(self.connect if by_callable else self.url, **options)
         try:
-            driver = found = aio.refine(found, conn, options=asked)
-            await driver.prepare(conn, asked)
             yield AsyncSession(self, driver, conn)
         finally:
-            await found.close(conn)
+            await driver.close(conn)
 
     def values(self) -> dict[str, Any]:
         """Return a value for each option."""

@@ -17,20 +17,13 @@ from drivers.aio.cases import (
     AsyncSession,
     connections,
     in_a_session,
+    opened,
 )
 from helpers import eventually, in_thread
-from millpond.drivers import SessionOptions, TransactionStatus, aio
+from millpond.drivers import TransactionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-async def opened(case: AsyncCase) -> tuple[Any, Any]:
-    """Open a connection that nobody closes."""
-    driver: Any = aio.find(case.url)
-    conn = await driver.connect()
-    await driver.prepare(conn, SessionOptions())
-    return driver, conn
 
 
 @in_a_session
@@ -63,7 +56,7 @@ def test_a_connection_is_dropped_in_the_middle_of_a_transaction(case: AsyncCase)
     before = connections()
 
     async def body() -> None:
-        driver, conn = await opened(case)
+        driver, conn = await opened(case.url)
         await driver.begin(conn)
         driver.abort(conn)
         await asyncio.sleep(0)
@@ -77,7 +70,7 @@ def left_over(case: AsyncCase, loop: Callable[[], asyncio.AbstractEventLoop]) ->
     """Open a connection in an event loop that is closed then, with a statement under way."""
 
     async def body() -> tuple[Any, Any]:
-        driver, conn = await opened(case)
+        driver, conn = await opened(case.url)
         await driver.begin(conn)
         return driver, conn
 
@@ -108,7 +101,7 @@ def test_a_thread_that_is_not_the_loops_may_drop_it(case: AsyncCase) -> None:
     before = connections()
 
     async def body() -> None:
-        driver, conn = await opened(case)
+        driver, conn = await opened(case.url)
         await asyncio.to_thread(driver.abort, conn)
         await until(lambda: driver.is_alive(conn) is False)
 
@@ -122,7 +115,7 @@ def test_the_thread_of_a_connection_that_is_busy_ends_too(make: Any) -> None:
     threads = threading.active_count()
 
     async def body() -> Any:
-        driver, conn = await opened(case)
+        driver, conn = await opened(case.url)
         running = asyncio.ensure_future(case.rows(conn, case.blocking.endless))
         await until(lambda: driver.transaction_status(conn) is TransactionStatus.ACTIVE)
         running.cancel()

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bouncer
+import millpond
+from drivers.aio.cases import opened
 from millpond.drivers import SessionOptions, TransactionStatus, aio
 from millpond.errors import PoolConfigError, for_driver
 
@@ -23,15 +25,10 @@ PASSWORD = "hunter2"
 
 
 @asynccontextmanager
-async def opened(url: str, *, kwargs: Any = None, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
-    """Open a connection as a pool does."""
-    asked = SessionOptions(**options)
-    url = f"postgresql+asyncpg://{url.partition('://')[2]}"
-    driver: Any = aio.find(url, options=asked, connect_kwargs=kwargs)
-    conn = await driver.connect()
+async def session(url: str, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """Open a connection of asyncpg as a pool does."""
+    driver, conn = await opened(f"postgresql+asyncpg://{url.partition('://')[2]}", **options)
     try:
-        driver = aio.refine(driver, conn, options=asked)
-        await driver.prepare(conn, asked)
         yield driver, conn
     finally:
         await driver.close(conn)
@@ -83,7 +80,7 @@ def test_what_the_url_and_the_arguments_say_wins(postgres_url: str) -> None:
         url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}application_name=of-the-url"
         kwargs = {"server_settings": {"statement_timeout": "7777"}}
         options = {"application_name": "of-the-pool", "statement_timeout": 1.0}
-        async with opened(url, kwargs=kwargs, **options) as (_, conn):
+        async with session(url, kwargs=kwargs, **options) as (_, conn):
             assert await conn.fetchval("SHOW application_name") == "of-the-url"
             assert await conn.fetchval("SHOW statement_timeout") == "7777ms"
 
@@ -95,7 +92,7 @@ def test_the_arguments_win_over_the_url(postgres_url: str) -> None:
         url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}application_name=of-the-url"
         kwargs = {"server_settings": {"application_name": "of-the-arguments"}}
         options = {"application_name": "of-the-pool", "statement_timeout": 7.0}
-        async with opened(url, kwargs=kwargs, **options) as (_, conn):
+        async with session(url, kwargs=kwargs, **options) as (_, conn):
             assert await conn.fetchval("SHOW application_name") == "of-the-arguments"
             assert await conn.fetchval("SHOW statement_timeout") == "7s"
 
@@ -132,7 +129,7 @@ def test_what_connecting_again_can_change_is_worth_another_attempt(
 
 def test_a_reset_leads_back_to_the_options(postgres_url: str) -> None:
     async def body() -> None:
-        async with opened(postgres_url, statement_timeout=7.0) as (driver, conn):
+        async with session(postgres_url, statement_timeout=7.0) as (driver, conn):
             await conn.execute("SET statement_timeout = 1")
             await driver.reset_session(conn)
             assert await conn.fetchval("SHOW statement_timeout") == "7s"
@@ -142,7 +139,7 @@ def test_a_reset_leads_back_to_the_options(postgres_url: str) -> None:
 
 def test_a_transaction_of_the_borrowers_within_is_a_savepoint(postgres_url: str) -> None:
     async def body() -> None:
-        async with opened(postgres_url) as (driver, conn):
+        async with session(postgres_url) as (driver, conn):
             await conn.execute("CREATE TEMPORARY TABLE t (n INTEGER)")
             await driver.begin(conn)
             await conn.execute("INSERT INTO t VALUES (1)")
@@ -158,11 +155,28 @@ def test_a_transaction_of_the_borrowers_within_is_a_savepoint(postgres_url: str)
     asyncio.run(body())
 
 
+def test_a_block_that_went_on_after_an_error_is_told_that_nothing_was_committed(
+    postgres_url: str,
+) -> None:
+    async def body() -> None:
+        url = f"postgresql+asyncpg://{postgres_url.partition('://')[2]}"
+        async with millpond.AsyncPool(url, max_size=1) as pool:
+            with pytest.raises(millpond.PoolError, match="rolled back and not committed"):
+                async with pool.transaction() as conn:
+                    with pytest.raises(asyncpg.DivisionByZeroError):
+                        await conn.execute("SELECT 1 / 0")
+            async with pool.transaction() as conn:
+                assert await conn.fetchval("SELECT 77") == 77
+            assert pool.stats().opened == 1
+
+    asyncio.run(body())
+
+
 def test_a_transaction_of_the_borrowers_that_was_left_open_is_rolled_back(
     postgres_url: str,
 ) -> None:
     async def body() -> None:
-        async with opened(postgres_url) as (driver, conn):
+        async with session(postgres_url) as (driver, conn):
             await conn.transaction().start()
             assert driver.transaction_status(conn) is TransactionStatus.OPEN
 
@@ -179,7 +193,7 @@ def test_a_statement_that_was_cancelled_is_open_until_asyncpg_has_ended_it(
     postgres_url: str,
 ) -> None:
     async def body() -> None:
-        async with opened(postgres_url) as (driver, conn):
+        async with session(postgres_url) as (driver, conn):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(conn.execute("SELECT pg_sleep(300)"), 0.05)
             assert driver.transaction_status(conn) is TransactionStatus.OPEN
@@ -195,7 +209,7 @@ def test_a_statement_that_was_cancelled_is_open_until_asyncpg_has_ended_it(
 
 def test_a_notification_is_no_death(postgres_url: str) -> None:
     async def body() -> None:
-        async with opened(postgres_url) as (driver, conn), opened(postgres_url) as (_, other):
+        async with session(postgres_url) as (driver, conn), session(postgres_url) as (_, other):
             heard: list[str] = []
             await conn.add_listener("aio", lambda *said: heard.append(said[3]))
             await other.execute("NOTIFY aio, 'hello'")
@@ -224,8 +238,8 @@ def test_a_clause_for_asyncpg_catches_the_timeout_of_the_pool(kind: type[Excepti
 def test_with_the_profile_connections_share_a_session(postgres_url: str) -> None:
     async def body(url: str) -> None:
         async with (
-            opened(url, profile="pgbouncer", application_name="aio", keepalive=60) as (_, first),
-            opened(url, profile="pgbouncer", autocommit=True) as (driver, second),
+            session(url, profile="pgbouncer", application_name="aio", keepalive=60) as (_, first),
+            session(url, profile="pgbouncer", autocommit=True) as (driver, second),
         ):
             pids = set()
             for conn in (first, second) * 5:

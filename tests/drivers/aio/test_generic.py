@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from millpond.drivers import SessionOptions, TransactionStatus, aio
+from drivers.aio.cases import opened
+from millpond.drivers import TransactionStatus, aio
 from millpond.drivers.aio import AsyncDriver
 
 
@@ -52,22 +53,17 @@ class Terminable(Full):
         self.said.append("terminate")
 
 
-async def opened(kind: type[Any], **options: Any) -> tuple[Any, Any]:
-    """Open a connection as a pool does."""
+async def made(kind: type[Any], **options: Any) -> tuple[Any, Any]:
+    """Make a connection as a pool does."""
 
     async def connect() -> Any:
         return kind()
 
-    asked = SessionOptions(**options)
-    found: Any = aio.find(connect, options=asked)
-    conn = await found.connect()
-    driver: Any = aio.refine(found, conn, options=asked)
-    await driver.prepare(conn, asked)
-    return driver, conn
+    return await opened(connect, **options)
 
 
 def test_the_driver_follows_the_protocol() -> None:
-    driver, conn = asyncio.run(opened(Full))
+    driver, conn = asyncio.run(made(Full))
 
     assert isinstance(driver, AsyncDriver)
     assert driver.name == "dbapi"
@@ -79,7 +75,7 @@ def test_the_driver_follows_the_protocol() -> None:
 
 def test_each_release_rolls_back_as_nobody_knows_better() -> None:
     async def body() -> None:
-        driver, conn = await opened(Full)
+        driver, conn = await made(Full)
         assert driver.needs_reset
         assert not driver.is_clean(conn)
         await driver.reset(conn)
@@ -90,7 +86,7 @@ def test_each_release_rolls_back_as_nobody_knows_better() -> None:
 
 def test_a_connection_without_a_rollback_needs_no_reset() -> None:
     async def body() -> None:
-        driver, conn = await opened(Bare)
+        driver, conn = await made(Bare)
         assert not driver.needs_reset
         await driver.reset(conn)
         await driver.ping(conn)
@@ -102,7 +98,7 @@ def test_a_connection_without_a_rollback_needs_no_reset() -> None:
 
 def test_verbs_reach_the_connection() -> None:
     async def body() -> None:
-        driver, conn = await opened(Full, session=("SET a = 1",))
+        driver, conn = await made(Full, session=("SET a = 1",))
         assert conn.said == ["SET a = 1", "close", "commit"]
         conn.said.clear()
         await driver.begin(conn)
@@ -121,7 +117,7 @@ def test_verbs_reach_the_connection() -> None:
 @pytest.mark.parametrize("verb", ["cancel", "reset_session"])
 def test_what_nobody_knows_how_to_do_is_refused(verb: str) -> None:
     async def body() -> None:
-        driver, conn = await opened(Full)
+        driver, conn = await made(Full)
         with pytest.raises(NotImplementedError, match="dbapi"):
             await getattr(driver, verb)(conn)
 
@@ -129,11 +125,11 @@ def test_what_nobody_knows_how_to_do_is_refused(verb: str) -> None:
 
 
 def test_abort_takes_the_way_out_that_need_not_be_awaited() -> None:
-    driver, conn = asyncio.run(opened(Terminable))
+    driver, conn = asyncio.run(made(Terminable))
     driver.abort(conn)
     assert conn.said == ["terminate"]
 
-    driver, conn = asyncio.run(opened(Full))
+    driver, conn = asyncio.run(made(Full))
     driver.abort(conn)
     gc.collect()  # a coroutine that nobody awaited would complain
     assert conn.said == []

@@ -12,9 +12,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from drivers.aio.cases import LOOPS, AioMySQL, AsyncCase, AsyncMy, let_the_loop_look, start_in
+from drivers.aio.cases import (
+    LOOPS,
+    AioMySQL,
+    AsyncCase,
+    AsyncMy,
+    let_the_loop_look,
+    opened,
+    start_in,
+)
 from helpers import eventually
-from millpond.drivers import SessionOptions, aio
+from millpond.drivers import aio
 from proxy import proxy
 from servers import accept_and_hang_up_when_told
 
@@ -69,10 +77,7 @@ def test_a_server_that_hangs_up_at_once_is_worth_another_attempt(
 
 async def expect_a_disconnect(url: str, reset: Callable[[], None], statement: str) -> None:
     """Have a connection be reset, in the sight of the event loop, and then try to use it."""
-    found: Any = aio.find(url)
-    conn = await found.connect()
-    driver: Any = aio.refine(found, conn)
-    await driver.prepare(conn, SessionOptions())
+    driver, conn = await opened(url)
     reset()
     eventually(lambda: driver.is_alive(conn) is False)
     await let_the_loop_look()

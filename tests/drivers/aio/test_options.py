@@ -142,5 +142,7 @@ def test_a_statement_of_the_session_that_fails_is_the_error_of_the_connection(
     async def never(session: AsyncSession) -> None:
         pytest.fail(f"{session} should not have been opened")
 
-    with pytest.raises(Exception, match=r"(?i)syntax"):
+    with pytest.raises(Exception, match=r"(?i)syntax") as caught:
         case.run(never, session=(case.blocking.not_a_statement,))
+
+    assert not driver_of(case).is_transient(caught.value)

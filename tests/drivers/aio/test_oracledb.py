@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
+from drivers.aio.cases import opened
 from drivers.test_oracledb import FakeOracle
 from helpers import eventually
-from millpond.drivers import SessionOptions, TransactionStatus, aio
+from millpond.drivers import TransactionStatus, aio
 from millpond.drivers.aio import AsyncDriver
 from millpond.errors import PoolConfigError
 from servers import accept_and_never_answer
@@ -59,22 +60,17 @@ class FakeAsyncCursor:
 FakeAsyncOracle.__module__ = "oracledb.connection"
 
 
-async def opened(**options: Any) -> tuple[Any, FakeAsyncOracle]:
-    """Open a fake connection as a pool does, by a callable."""
+async def made(**options: Any) -> tuple[Any, FakeAsyncOracle]:
+    """Make a fake connection as a pool does, by a callable."""
 
     async def connect() -> FakeAsyncOracle:
         return FakeAsyncOracle()
 
-    asked = SessionOptions(**options)
-    found: Any = aio.find(connect, options=asked)
-    conn = await found.connect()
-    driver: Any = aio.refine(found, conn, options=asked)
-    await driver.prepare(conn, asked)
-    return driver, conn
+    return await opened(connect, **options)
 
 
 def test_a_connection_is_recognised_and_the_driver_follows_the_protocol() -> None:
-    driver, conn = asyncio.run(opened())
+    driver, conn = asyncio.run(made())
 
     assert driver.name == "oracledb"
     assert isinstance(driver, AsyncDriver)
@@ -89,7 +85,7 @@ def test_a_url_is_oracles() -> None:
 
 
 def test_the_status_is_what_the_driver_says() -> None:
-    driver, conn = asyncio.run(opened())
+    driver, conn = asyncio.run(made())
     expected = [
         (True, False, TransactionStatus.IDLE),
         (True, True, TransactionStatus.OPEN),
@@ -103,7 +99,7 @@ def test_the_status_is_what_the_driver_says() -> None:
 
 def test_a_release_rolls_back_only_what_is_open() -> None:
     async def body() -> None:
-        driver, conn = await opened()
+        driver, conn = await made()
         await driver.reset(conn)
         assert "rollback" not in conn.said
 
@@ -117,7 +113,7 @@ def test_a_release_rolls_back_only_what_is_open() -> None:
 
 def test_options_are_set_and_said() -> None:
     async def body() -> None:
-        driver, conn = await opened(
+        driver, conn = await made(
             statement_timeout=1.5, autocommit=True, isolation_level="serializable"
         )
         assert conn.call_timeout == 1500
@@ -136,7 +132,7 @@ def test_options_are_set_and_said() -> None:
 
 def test_verbs_reach_the_connection() -> None:
     async def body() -> None:
-        driver, conn = await opened()
+        driver, conn = await made()
         conn.said.clear()
         await driver.ping(conn)
         await driver.cancel(conn)

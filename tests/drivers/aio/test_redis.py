@@ -12,7 +12,7 @@ import pytest
 
 from async_loops import until
 from drivers.aio.cancelling import cancelled_at
-from drivers.aio.cases import LOOPS, connections, let_the_loop_look, start_in
+from drivers.aio.cases import LOOPS, connections, let_the_loop_look, opened, start_in
 from helpers import eventually
 from millpond.drivers import SessionOptions, TransactionStatus, aio
 from millpond.drivers.aio import AsyncDriver
@@ -35,17 +35,13 @@ def start(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]]
 
 
 @asynccontextmanager
-async def opened(connect: Any, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
+async def session(connect: Any, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
     """Open a client as a pool does."""
-    asked = SessionOptions(**options)
-    found: Any = aio.find(connect, options=asked)
-    client = await found.connect()
+    driver, client = await opened(connect, **options)
     try:
-        found = aio.refine(found, client)
-        await found.prepare(client, asked)
-        yield found, client
+        yield driver, client
     finally:
-        await found.close(client)
+        await driver.close(client)
 
 
 def status_of(driver: Any, client: Any) -> TransactionStatus:
@@ -57,7 +53,7 @@ def status_of(driver: Any, client: Any) -> TransactionStatus:
 
 def test_the_driver_follows_the_protocol(redis_url: str, start: Any) -> None:
     async def body() -> None:
-        async with opened(redis_url) as (driver, client):
+        async with session(redis_url) as (driver, client):
             assert isinstance(driver, AsyncDriver)
             assert driver.name == "redis"
             assert driver.fileno(client) == -1
@@ -70,7 +66,7 @@ def test_the_driver_follows_the_protocol(redis_url: str, start: Any) -> None:
 
 def test_everything_uses_one_connection(redis_url: str, start: Any) -> None:
     async def body() -> None:
-        async with opened(redis_url, application_name="aio-one") as (driver, client):
+        async with session(redis_url, application_name="aio-one") as (driver, client):
             await client.set(KEY, 1)
             async with client.pipeline(transaction=True) as pipeline:
                 pipeline.incr(KEY)
@@ -87,7 +83,7 @@ def test_everything_uses_one_connection(redis_url: str, start: Any) -> None:
 def test_options_reach_the_server(redis_url: str, start: Any) -> None:
     async def body() -> None:
         options: dict[str, Any] = {"application_name": "aio", "socket_timeout": 2.0}
-        async with opened(redis_url, session=(f"SET {KEY} 'a b'",), **options) as (_, client):
+        async with session(redis_url, session=(f"SET {KEY} 'a b'",), **options) as (_, client):
             assert await client.client_getname() in {"aio", b"aio"}
             assert await client.get(KEY) == b"a b"
             await client.delete(KEY)
@@ -104,7 +100,7 @@ def test_what_redis_does_not_have_is_refused(redis_url: str, option: str) -> Non
 
 def test_there_are_no_transactions(redis_url: str, start: Any) -> None:
     async def body() -> None:
-        async with opened(redis_url) as (driver, client):
+        async with session(redis_url) as (driver, client):
             with pytest.raises(PoolConfigError, match=r"client\.pipeline"):
                 await driver.begin(client)
             with pytest.raises(NotImplementedError):
@@ -117,7 +113,7 @@ def test_there_are_no_transactions(redis_url: str, start: Any) -> None:
 
 def test_a_pipeline_that_holds_the_connection_is_active(redis_url: str, start: Any) -> None:
     async def body() -> None:
-        async with opened(redis_url) as (driver, client):
+        async with session(redis_url) as (driver, client):
             pipeline = client.pipeline()
             await pipeline.watch(KEY)
             assert status_of(driver, client) is TransactionStatus.ACTIVE
@@ -133,7 +129,7 @@ def test_a_pipeline_that_holds_the_connection_is_active(redis_url: str, start: A
 
 def test_a_command_that_another_task_awaits_is_active(redis_url: str, start: Any) -> None:
     async def body() -> None:
-        async with opened(redis_url) as (driver, client):
+        async with session(redis_url) as (driver, client):
             running = asyncio.ensure_future(client.blpop(KEY, timeout=60))
             await until(lambda: status_of(driver, client) is TransactionStatus.ACTIVE)
             with redis.Redis.from_url(redis_url) as other:
@@ -146,7 +142,7 @@ def test_a_command_that_another_task_awaits_is_active(redis_url: str, start: Any
 
 def test_a_connection_that_was_made_anew_is_refused(redis_url: str, start: Any) -> None:
     async def body() -> None:
-        async with opened(redis_url) as (driver, client):
+        async with session(redis_url) as (driver, client):
             await client.connection.disconnect()
             await client.ping()  # redis-py connects again without a word
 
@@ -161,7 +157,7 @@ def test_a_connection_that_was_made_anew_is_refused(redis_url: str, start: Any) 
 
 def test_a_connection_that_the_server_closed_is_seen(redis_url: str, start: Any) -> None:
     async def body(*, wait: bool) -> None:
-        async with opened(redis_url) as (driver, client):
+        async with session(redis_url) as (driver, client):
             number = await client.client_id()
             with redis.Redis.from_url(redis_url) as other:
                 other.client_kill_filter(_id=number)
@@ -179,7 +175,7 @@ def test_a_connection_that_the_server_closed_is_seen(redis_url: str, start: Any)
 
 def test_a_session_is_reset(redis_url: str, start: Any) -> None:
     async def body() -> None:
-        async with opened(f"{redis_url.rpartition('/')[0]}/3") as (driver, client):
+        async with session(f"{redis_url.rpartition('/')[0]}/3") as (driver, client):
             await client.execute_command("CLIENT", "SETNAME", "changed")
             await client.execute_command("SELECT", 5)
             await client.execute_command("MULTI")
@@ -221,7 +217,7 @@ def test_nobody_gets_the_answer_to_another_question(
 
     async def sweep(action: Any) -> None:
         for at in range(MANY):
-            async with opened(redis_url) as (driver, client):
+            async with session(redis_url) as (driver, client):
                 done = await cancelled_at(action(driver, client), at, delay)
                 if status_of(driver, client) is TransactionStatus.IDLE:
                     for word in ("one", "two"):
@@ -298,7 +294,7 @@ def test_a_client_of_a_callable_cares_for_itself(redis_url: str, start: Any) -> 
     from redis.asyncio import Redis  # noqa: PLC0415
 
     async def body() -> None:
-        async with opened(lambda: Redis.from_url(redis_url)) as (driver, client):
+        async with session(lambda: Redis.from_url(redis_url)) as (driver, client):
             assert driver.name == "redis"
             await client.set(KEY, 1)
             await client.delete(KEY)

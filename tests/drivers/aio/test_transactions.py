@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millpond.drivers import ISOLATION_LEVELS
-from millpond.errors import PoolConfigError
+from millpond.drivers import ISOLATION_LEVELS, TransactionStatus
+from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,6 +58,28 @@ def test_what_is_rolled_back_never_was(case: AsyncCase, *, autocommit: bool) -> 
 
         assert session.is_clean()
         assert await count(session) == 0
+
+    run(case, body, mode=autocommit)
+
+
+def test_a_commit_after_a_statement_that_failed_says_so_unless_it_is_one(
+    case: AsyncCase, *, autocommit: bool
+) -> None:
+    async def body(session: AsyncSession) -> None:
+        await session.driver.begin(session.conn)
+        await session.run("INSERT INTO t VALUES (1)")
+        with pytest.raises(Exception, match="no_such_table"):
+            await session.run("INSERT INTO no_such_table VALUES (1)")
+        if session.status is TransactionStatus.FAILED:  # the pool does not even try
+            return
+
+        try:
+            await session.driver.commit(session.conn)
+        except PoolError as error:
+            assert "rolled back and not committed" in str(error)  # noqa: PT017  or nothing is raised
+            assert session.is_clean()
+        else:
+            assert await count(session) == 1
 
     run(case, body, mode=autocommit)
 

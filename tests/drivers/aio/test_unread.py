@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from async_loops import until
-from drivers.aio.cases import LOOPS, AioSqlite, AsyncCase, AsyncMy, AsyncSession, Psycopg
+from drivers.aio.cases import LOOPS, AioSqlite, AsyncCase, AsyncMy, AsyncSession, Psycopg, opened
 from drivers.aio.cases import AioMySQL as AioMySQLCase
 from helpers import eventually
-from millpond.drivers import SessionOptions, TransactionStatus, aio
+from millpond.drivers import TransactionStatus
 
 
 def test_an_open_cursor_of_sqlite_is_not_clean(make: Any) -> None:
@@ -51,9 +51,7 @@ def test_a_statement_of_sqlite_that_outlives_its_loop_makes_no_noise(
     threads = threading.active_count()
 
     async def body() -> tuple[Any, Any]:
-        driver: Any = aio.find(case.url)
-        conn = await driver.connect()
-        await driver.prepare(conn, SessionOptions())
+        driver, conn = await opened(case.url)
         running = asyncio.ensure_future(case.rows(conn, case.waiting))
         await until(lambda: driver.transaction_status(conn) is TransactionStatus.ACTIVE)
         running.cancel()

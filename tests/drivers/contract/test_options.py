@@ -95,7 +95,9 @@ def test_autocommit_false_rolls_back_what_was_not_committed(case: Case) -> None:
 
 def test_a_statement_of_the_session_that_fails_is_the_error_of_the_connection(case: Case) -> None:
     with (
-        pytest.raises(Exception, match=r"(?i)syntax"),
+        pytest.raises(Exception, match=r"(?i)syntax") as caught,
         case.open(session=(case.not_a_statement,)),
     ):
         pass
+
+    assert not drivers.find(case.url).is_transient(caught.value)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from millpond.drivers import ISOLATION_LEVELS
-from millpond.errors import PoolConfigError
+from millpond.drivers import ISOLATION_LEVELS, TransactionStatus
+from millpond.errors import PoolConfigError, PoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,23 @@ def test_what_is_rolled_back_never_was(session: Session) -> None:
 
     assert session.is_idle()
     assert count(session) == 0
+
+
+def test_a_commit_after_a_statement_that_failed_says_so_unless_it_is_one(session: Session) -> None:
+    session.driver.begin(session.conn)
+    session.run("INSERT INTO t VALUES (1)")
+    with pytest.raises(Exception, match="no_such_table"):
+        session.run("INSERT INTO no_such_table VALUES (1)")
+    if session.status is TransactionStatus.FAILED:  # the pool does not even try
+        return
+
+    try:
+        session.driver.commit(session.conn)
+    except PoolError as error:
+        assert "rolled back and not committed" in str(error)  # noqa: PT017  or nothing is raised
+        assert session.is_idle()
+    else:
+        assert count(session) == 1
 
 
 def test_one_transaction_can_follow_the_other(session: Session) -> None:

@@ -29,12 +29,12 @@ from millpond.drivers import _postgres
 from millpond.drivers._base import redact
 from millpond.drivers._session import DEFAULTS, SessionOptions, TransactionStatus
 from millpond.drivers._sockets import set_keepalive
-from millpond.drivers._traits import Traits
+from millpond.drivers._traits import NOT_COMMITTED, Traits
 from millpond.drivers._url import refuse_unknown
 from millpond.drivers.aio import _transports
 from millpond.drivers.aio._asyncpg_url import arguments_of
 from millpond.drivers.aio._dbapi import AsyncDbapi
-from millpond.errors import PoolConfigError, PoolError
+from millpond.errors import PoolConfigError, PoolError, for_driver
 
 if TYPE_CHECKING:
 
@@ -66,8 +66,9 @@ _RESET_SESSION: Final = (
 # What asyncpg says of itself.
 _CLOSED: Final = ("connection is closed", "connection has been released", "underlying connection")
 
-# The server knows us and will not have us: wrong password, no such role, no such database.
-_REFUSED: Final = ("28", "3D000", "42501")
+# The server knows us and will not have us (wrong password, no such role, no such database), or does
+# not understand what the URL or the session tells it (not supported, bad data, bad statement).
+_REFUSED: Final = ("28", "3D000", "0A", "22", "23", "42")
 
 
 class AsyncpgError(asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
@@ -101,7 +102,8 @@ class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
             url: A URL that asyncpg understands; ``postgresql+asyncpg:`` is ``postgresql:``.
             connect_kwargs: Arguments of `asyncpg.connect()`, which win over those in the URL.
             connect_timeout: Seconds; ``None`` leaves it to asyncpg, where it is 60.
-            options: What the session is to be like. What the URL or `connect_kwargs` say wins.
+            options: What the session is to be like. What the URL or `connect_kwargs` say wins, but
+                for flags, as in ``options=-c name=value``: the server reads these first.
 
         Raises:
             PoolConfigError: The URL or an argument is not valid.
@@ -226,12 +228,16 @@ class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
             await conn.execute("SET TRANSACTION READ WRITE")
 
     async def commit(self, conn: Connection) -> None:
-        """Commit what `begin` began, or what the borrower began by a statement."""
-        transaction = conn._top_xact
-        if transaction is not None:
-            await transaction.commit()
-        elif conn.is_in_transaction():
-            await conn.execute("COMMIT")
+        """Commit what `begin` began, or what the borrower began by a statement.
+
+        Raises:
+            PoolError: The server rolled back instead, as it does where a statement has failed.
+        """
+        # As asyncpg's own commit, which does not look at what the server made of it. Before that
+        # nobody can know: `transaction_status` is OPEN for a transaction that has failed, too.
+        conn._top_xact = None
+        if conn.is_in_transaction() and await conn.execute("COMMIT") == "ROLLBACK":
+            raise for_driver(AsyncpgError).error(NOT_COMMITTED)
 
     async def rollback(self, conn: Connection) -> None:
         """Roll back, also a transaction with which asyncpg itself has come to no end."""
@@ -282,7 +288,7 @@ class Asyncpg(_postgres.PostgresTraits["Connection"], AsyncDbapi["Connection"]):
 
     @classmethod
     def is_transient(cls, error: BaseException) -> bool:
-        """Say no where the server refused the user or the database, or asyncpg the arguments.
+        """Say no where the server refused what we are or say, or asyncpg the arguments.
 
         Say yes where each host is up and none is the one asked for: in a failover one soon will be.
         """
