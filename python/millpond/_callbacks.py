@@ -122,6 +122,7 @@ class Callbacks(Observed[C]):
             leak_threshold=self._config.leak_threshold,
             suspended=self.suspended,
             running=_messages.running_threads(),
+            ready=stats.min_size if kind == "not_ready" else None,
         )
         reason = _explain.reason_of(stats, wait)
         message = _explain.message_of(stats, wait, reason)

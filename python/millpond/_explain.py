@@ -90,6 +90,8 @@ class Wait:
         limit: What the pool calls its size.
         suspended: Whether the pool keeps everybody waiting.
         running: The numbers of the threads that run; ``None`` if that is not known.
+        ready: How many connections were waited for until they are open; ``None`` where it was one,
+            to have it.
     """
 
     seconds: float
@@ -99,6 +101,7 @@ class Wait:
     limit: str = "max_size"
     suspended: bool = False
     running: frozenset[int] | None = None
+    ready: int | None = None
 
 
 def reason_of(stats: PoolStats, wait: Wait) -> str:
@@ -116,8 +119,11 @@ def reason_of(stats: PoolStats, wait: Wait) -> str:
 
 def message_of(stats: PoolStats, wait: Wait, reason: str) -> str:
     """Say what happened, who has the connections, who else waits, and what to do."""
+    what = "acquire a connection from"
+    if wait.ready is not None:
+        what = f"open min_size={wait.ready} connections of"
     said = (
-        f"couldn't acquire a connection from pool {stats.name!r} in {_shown(wait.seconds)} s: "
+        f"couldn't {what} pool {stats.name!r} in {_shown(wait.seconds)} s: "
         f"{stats.in_use} of {stats.max_size} in use, {stats.idle} idle, "
         f"{stats.opening} being opened, {stats.waiting} waiting"
     )
