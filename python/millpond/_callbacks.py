@@ -84,9 +84,12 @@ class Callbacks(Observed[C]):
                 return error
         if kind == "bad_priority":
             return PoolConfigError(f"priority={detail!r}: must be 'normal' or 'high'")
+        if kind == "full" and self._config.on_exhausted == "raise":
+            kind = "none_free"
         kinds: dict[str, type[errors.PoolError]] = {
             "closed": self._errors.closed,
             "full": self._errors.exhausted,
+            "none_free": self._errors.exhausted,
         }
         message = _messages.FAILURES[kind].format(
             name=self.name,
