@@ -83,9 +83,12 @@ class Callbacks(Observed[C]):
                 return error
         if kind == "bad_priority":
             return PoolConfigError(f"priority={detail!r}: must be 'normal' or 'high'")
+        if kind == "full" and self._config.on_exhausted == "raise":
+            kind = "none_free"
         kinds: dict[str, type[errors.PoolError]] = {
             "closed": self._errors.closed,
             "full": self._errors.exhausted,
+            "none_free": self._errors.exhausted,
         }
         message = _messages.FAILURES[kind].format(
             name=self.name,
@@ -124,6 +127,7 @@ class Callbacks(Observed[C]):
                 one.holder for one in stats.connections if one.holder is not None
             ),
             own=self._caller(),
+            ready=stats.min_size if kind == "not_ready" else None,
         )
         reason = _explain.reason_of(stats, wait)
         message = _explain.message_of(stats, wait, reason)

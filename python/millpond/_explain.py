@@ -90,6 +90,8 @@ class Wait:
         suspended: Whether the pool keeps everybody waiting.
         running: The numbers of the holders that have not ended; ``None`` if that is not known.
         own: The number of the one that waited, thread or task.
+        ready: How many connections were waited for until they are open; ``None`` where it was one,
+            to have it.
     """
 
     seconds: float
@@ -100,6 +102,7 @@ class Wait:
     suspended: bool = False
     running: frozenset[int] | None = None
     own: int = field(default_factory=threading.get_ident)
+    ready: int | None = None
 
 
 def reason_of(stats: PoolStats, wait: Wait) -> str:
@@ -117,8 +120,11 @@ def reason_of(stats: PoolStats, wait: Wait) -> str:
 
 def message_of(stats: PoolStats, wait: Wait, reason: str) -> str:
     """Say what happened, who has the connections, who else waits, and what to do."""
+    what = "acquire a connection from"
+    if wait.ready is not None:
+        what = f"open min_size={wait.ready} connections of"
     said = (
-        f"couldn't acquire a connection from pool {stats.name!r} in "
+        f"couldn't {what} pool {stats.name!r} in "
         f"{_messages.span(wait.seconds)}: {stats.in_use} of {stats.max_size} in use, "
         f"{stats.idle} idle, {stats.opening} being opened, {stats.waiting} waiting"
     )

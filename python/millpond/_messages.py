@@ -225,6 +225,10 @@ FAILURES: Final = {
         "pool {name!r} has {waiting} callers waiting already, and max_waiting={max_waiting}: "
         "try again later, or raise max_waiting or max_size"
     ),
+    "none_free": (
+        "pool {name!r} has no connection that is free, and on_exhausted='raise': try again later, "
+        "or raise max_size"
+    ),
     "hopeless": (
         "pool {name!r} has {waiting} callers waiting already, which by their pace takes longer "
         "than this one wants to wait: try again later, or raise max_size or the timeout"

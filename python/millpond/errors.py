@@ -67,7 +67,7 @@ class PoolClosed(PoolError):
 
 
 class PoolExhausted(PoolError):
-    """More than ``max_waiting`` callers are waiting for a connection already."""
+    """``max_waiting`` callers are waiting already, or nobody is to, by ``on_exhausted="raise"``."""
 
     __module__ = "millpond"
     code: ClassVar[str] = "pool-exhausted"

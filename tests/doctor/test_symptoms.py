@@ -57,6 +57,7 @@ SAMPLES = {
         "QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00",
         "mysql.connector.errors.PoolError: Failed getting connection; pool exhausted",
         "psycopg2.pool.PoolError: connection pool exhausted",
+        "millpond.PoolExhausted: pool 'orders' has no connection that is free, and on_exhausted=",
         "redis.exceptions.ConnectionError: Too many connections",
         "dbutils.pooled_db.TooManyConnectionsError",
     ],

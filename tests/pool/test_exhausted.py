@@ -23,7 +23,9 @@ def test_raise_refuses_at_once(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1, on_exhausted="raise", acquire_timeout=None)
     held = pool.acquire()  # it may be opened, so nothing is exhausted
 
-    with pytest.raises(millpond.PoolExhausted):
+    with pytest.raises(
+        millpond.PoolExhausted, match="no connection that is free, and on_exhausted="
+    ):
         pool.acquire()
 
     pool.release(held)

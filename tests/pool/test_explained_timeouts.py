@@ -282,6 +282,7 @@ def test_wait_is_explained_and_is_no_acquire(make_pool: MakePool, driver: FakeDa
         pool.wait(timeout=0.05)
 
     assert caught.value.reason == "database_down"
+    assert str(caught.value).startswith("couldn't open min_size=1 connections of pool ")
     assert pool.stats().timed_out == pool.stats().failed == 0
 
 

@@ -99,7 +99,7 @@ class Libpq(_postgres.PostgresTraits[C]):
         Raises:
             PoolConfigError: The URL or an argument is not valid.
         """
-        conninfo = "postgresql://" + url.partition("://")[2]
+        conninfo = "postgresql://" + _with_whole_password(url.partition("://")[2])
         arguments = dict(connect_kwargs or {})
         cls._check_arguments(arguments)
         said = {**_checked(cls, conninfo), **arguments}
@@ -214,6 +214,13 @@ def keepalives(options: SessionOptions) -> dict[str, Any]:
     if not isinstance(options.keepalive, bool):
         told["keepalives_idle"] = max(1, math.ceil(options.keepalive))
     return told
+
+
+def _with_whole_password(rest: str) -> str:
+    """Encode each @ of a password: libpq would take what stands behind the first for a host."""
+    address, slash, path = rest.partition("/")
+    userinfo, at, host = address.rpartition("@")
+    return userinfo.replace("@", "%40") + at + host + slash + path
 
 
 def _checked(kind: type[Libpq[Any]], conninfo: str) -> Mapping[str, Any]:

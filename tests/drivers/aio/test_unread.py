@@ -31,6 +31,21 @@ def test_an_open_cursor_of_sqlite_is_not_clean(make: Any) -> None:
     case.run(body)
 
 
+def test_a_result_of_sqlite_that_nobody_has_is_no_unread_one(make: Any) -> None:
+    case = make(AioSqlite)
+
+    async def body(session: AsyncSession) -> None:
+        for _ in range(100):
+            await session.conn.execute(case.blocking.many)
+            session.is_clean()
+            # Until the task suspends, the loop has it. A pool's resets are tasks of their own.
+            await asyncio.sleep(0)
+            await session.driver.reset(session.conn)
+            assert session.is_clean()
+
+    case.run(body)
+
+
 def test_a_connection_of_sqlite_that_is_bound_to_its_thread_is_reset_in_there(make: Any) -> None:
     case = make(AioSqlite)
 

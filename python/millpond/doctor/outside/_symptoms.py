@@ -31,6 +31,7 @@ KINDS: Final[Mapping[str, str]] = {
     "pool-full": r"QueuePool limit of size (?P<size>-?\d+) overflow (?P<overflow>-?\d+) reached"
     r"|couldn't get a connection after [\d.]+ sec"  # psycopg_pool
     r"|couldn't acquire a connection from pool .*?: (?P<in_use>\d+) of (?P<max_size>\d+) in use"
+    r"|has no connection that is free, and on_exhausted="
     # DBUtils; asyncpg and psycopg call those of a server so.
     r"|(?<!exceptions\.)(?<!errors\.)TooManyConnections(?:Error)?\b"
     r"|pool exhausted"  # psycopg2.pool, mysql.connector

@@ -165,7 +165,8 @@ class _Calls:
     """The queue of a connection's thread, and how much of it is still to be done.
 
     It delivers the results as well, since aiosqlite's thread dies with a traceback when the event
-    loop that waited for one is closed.
+    loop that waited for one is closed, and keeps each of them until its next call. A cursor that
+    nobody else has would be a result that was not read.
     """
 
     def __init__(self, queue: Any) -> None:  # noqa: ANN401
@@ -176,22 +177,33 @@ class _Calls:
 
     def put_nowait(self, call: tuple[Any, Callable[[], Any]]) -> None:
         """Give the thread a function to call, and a future or none that wants to know."""
-        future, function = call
         self.given += 1
-        self._queue.put_nowait((None, functools.partial(self._carry_out, future, function)))
+        self._queue.put_nowait((None, functools.partial(self._carry_out, [call])))
 
-    def _carry_out(self, future: Any, function: Callable[[], Any]) -> Any:  # noqa: ANN401
-        result: Any = None
+    def _carry_out(self, calls: list[tuple[Any, Callable[[], Any]]]) -> object:
+        future, function = calls.pop()
+        stop: object = None
         deliver: Callable[[Any, Any], None] = core.set_result
         try:
-            told = result = function()
+            told = function()
+            if told is core._STOP_RUNNING_SENTINEL:
+                stop = told
         except BaseException as error:  # noqa: BLE001  whoever waits is to see it
             told, deliver = error, core.set_exception
+        if future is None:
+            self.done += 1
+            return stop
+        loop, results = future.get_loop(), [(future, told)]
+        # By then only the list has them, of which the loop takes them.
+        del future, told
         self.done += 1  # first: who is told may ask at once
-        if future is not None:
-            with suppress(RuntimeError):  # the loop is closed
-                future.get_loop().call_soon_threadsafe(deliver, future, told)
-        return result
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_hand_over, deliver, results)
+        return stop
+
+
+def _hand_over(deliver: Callable[[Any, Any], None], results: list[tuple[Any, Any]]) -> None:
+    deliver(*results.pop())
 
 
 class _Opening:
