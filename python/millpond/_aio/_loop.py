@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from millpond import _messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
     from types import AsyncGeneratorType
 
     from millpond._core import Ticket
@@ -52,6 +52,7 @@ class Tasks:
         self._lock = threading.RLock()
         self._loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
         self._noted: dict[int, str] = {}
+        self._looking = threading.local()
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Count a loop among those in which there are pools."""
@@ -60,8 +61,26 @@ class Tasks:
             self._loops = [one for one in self._loops if one() is not None]
             self._loops.append(weakref.ref(loop))
 
+    @contextmanager
+    def looked_at_once(self) -> Iterator[None]:
+        """Look at them only once in a block, however often they are asked for there.
+
+        An error that names ten holders asks twenty times, each time for all tasks that there are;
+        and when one waits for too long, so may a thousand others.
+        """
+        before = getattr(self._looking, "found", None)
+        self._looking.found = self.by_number()
+        try:
+            yield
+        finally:
+            self._looking.found = before
+
     def by_number(self) -> dict[int, asyncio.Task[Any]]:
         """Return those that have not ended."""
+        found: dict[int, asyncio.Task[Any]] | None = getattr(self._looking, "found", None)
+        return self._look() if found is None else found
+
+    def _look(self) -> dict[int, asyncio.Task[Any]]:
         loops = {id(loop): loop for one in self._loops if (loop := one()) is not None}
         running = (loop for loop in loops.values() if not loop.is_closed())
         return {number_of(task): task for loop in running for task in asyncio.all_tasks(loop)}
@@ -110,9 +129,12 @@ class Leaver(Protocol):
 def start(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], *, name: str
 ) -> asyncio.Task[None]:
-    """Start a task of a pool, without anything of the context of whoever happens to be running."""
-    context = Context()
-    return context.run(loop.create_task, work, name=name)
+    """Start a task of a pool, without anything of the context of whoever happens to be running.
+
+    It begins at the loop's next turn, whatever the loop's task factory is: who starts it may have a
+    lock, and an eager task would call the user's code right here.
+    """
+    return asyncio.Task(work, loop=loop, name=name, context=Context())
 
 
 def call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:  # noqa: ANN401
