@@ -252,7 +252,10 @@ def test_a_burst_in_a_second_loop_is_opened_at_once(monkeypatch: pytest.MonkeyPa
     home.check(10)
 
 
-def test_loops_that_do_nothing_leave_their_connections_to_one_that_waits() -> None:
+def test_loops_that_do_nothing_leave_their_connections_to_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_budget, "QUIET", 0.05)
     home = Home(max_size=4)
     with loop_in_thread() as one, loop_in_thread() as two, loop_in_thread() as three:
         for there in (one, two, three):
