@@ -158,6 +158,15 @@ def sweep_twice(scenario: Scenario, *, moment: Moment = MOMENTS[0]) -> int:
     raise AssertionError(scenario)
 
 
+def sweep_level(scenario: Scenario, *, moment: Moment = MOMENTS[0]) -> None:
+    """Cancel at each suspension, and from then on at every one: as the cancel scopes of AnyIO."""
+    for first in range(1, ENDLESS):
+        if not run(scenario, Plan(tuple(range(first, ENDLESS)), SUBJECT, moment)):
+            gc.collect()
+            return
+    raise AssertionError(scenario)
+
+
 def run(scenario: Scenario, plan: Plan) -> list[int]:
     """Run a scenario, and see that the pool is as good as new. Return what was cancelled."""
     troubles: list[dict[str, Any]] = []
