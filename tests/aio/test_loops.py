@@ -117,6 +117,23 @@ def test_a_pool_that_grows_serves_those_who_queued_when_one_loop_had_everything(
     home.check(2)
 
 
+def test_who_only_tries_in_a_second_loop_has_one_opened_for_the_next_attempt() -> None:
+    home = Home(max_size=2)
+    with loop_in_thread() as here, loop_in_thread() as there:
+        held = here(home.pool.acquire())
+        assert there(home.pool.try_acquire()) is None
+
+        eventually(lambda: home.pool.stats().idle == 1)
+        conn = there(home.pool.try_acquire())
+
+        assert conn is not None
+        assert there(home.pool.try_acquire()) is None
+        assert here(home.pool.try_acquire()) is None
+        there(home.pool.release(conn))
+        here(home.pool.release(held))
+    home.check(2)
+
+
 CONTROLS: dict[str, Callable[[millpond.AsyncPool[Any]], object]] = {
     "evict": lambda pool: pool.evict(),
     "resize": lambda pool: pool.resize(max_size=5),

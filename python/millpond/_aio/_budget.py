@@ -114,6 +114,16 @@ class Budget:
             self._wanting.setdefault(engine, False)
         self.settle()
 
+    def could_use(self, engine: LoopEngine[Any]) -> None:
+        """Have an engine that has all it may open get one more that nobody uses: none waits."""
+        with self.lock:
+            limit = self._limits.get(engine, self.max_size)
+            if limit == self.max_size or engine._taken() < limit:
+                return
+            self._free_unused(engine, 1 - self._free())
+            if self._free() > 0:
+                self._set(engine, limit + 1)
+
     def settle(self) -> None:
         """Give what is free to who wants it, and have who has too much give up some."""
         if not self._wanting:

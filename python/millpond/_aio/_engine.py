@@ -101,6 +101,7 @@ class LoopEngine(LoopWork[C]):
         conn = self._try_claim(number_of(asyncio.current_task(self.loop)))
         if conn is None:
             self._check_hook()
+            self._owner._budget.could_use(self)
             # The core queues and leaves for us, and asks for a connection meanwhile.
             conn = self.try_acquire()
         if conn is not None and self._config.on_acquire is not None:
