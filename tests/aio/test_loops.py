@@ -134,6 +134,29 @@ def test_who_only_tries_in_a_second_loop_has_one_opened_for_the_next_attempt() -
     home.check(2)
 
 
+@pytest.mark.usefixtures("fast_switching")
+def test_counters_never_go_back_while_loops_come_and_go() -> None:
+    """Whoever draws rates from them would take it for a new beginning."""
+    home = Home(max_size=2)
+    over = threading.Event()
+
+    def look() -> None:
+        before = home.pool.stats().acquired
+        while not over.is_set():
+            now = home.pool.stats().acquired
+            assert now >= before
+            assert now <= asked
+            before = now
+
+    asked = 0
+    looking = in_thread(look)
+    for asked in range(1, 61):  # noqa: B007  the other thread reads it
+        asyncio.run(home.borrow())
+    over.set()
+    looking.result()
+    assert home.pool.stats().acquired == 60
+
+
 CONTROLS: dict[str, Callable[[millpond.AsyncPool[Any]], object]] = {
     "evict": lambda pool: pool.evict(),
     "resize": lambda pool: pool.resize(max_size=5),

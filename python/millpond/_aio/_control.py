@@ -49,6 +49,8 @@ class Controlled(Listening, CoreAsyncPool[C]):
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
+        # Who looks counts each engine once: as one that is there, or as a part of the past.
+        self._counting = threading.RLock()
         self._backoff = _jobs.Backoff()
         self._budget = Budget(self._config.min_size, self._config.max_size)
         # The core's own dict: a getter takes longer.
@@ -83,9 +85,11 @@ class Controlled(Listening, CoreAsyncPool[C]):
 
     def stats(self) -> _stats.PoolStats:
         """Return what the pool is like right now, in all loops, and what it has done so far."""
-        parts = [engine.own_stats() for engine in self._all()]
-        if self._past is not None:
-            parts.append(self._past)
+        with self._counting:
+            engines, past = self._all(), self._past
+        parts = [engine.own_stats() for engine in engines]
+        if past is not None:
+            parts.append(past)
         return _stats.merge(self.name, (self.min_size, self.max_size), parts)
 
     def _update_heard(self) -> None:
@@ -196,12 +200,15 @@ class Controlled(Listening, CoreAsyncPool[C]):
         if self._closed:
             return
         with self._lock:
-            if self._by_loop.pop(engine.loop, None) is None:
+            if engine.loop not in self._by_loop:
                 return
             past = [_stats.gone(engine.own_stats())]
             if self._past is not None:
                 past.append(self._past)
-            self._past = _stats.merge(self.name, (0, 0), past)
+            merged = _stats.merge(self.name, (0, 0), past)
+            with self._counting:
+                del self._by_loop[engine.loop]
+                self._past = merged
         self._budget.leave(engine)
 
     def _engine_of(self, connection: C) -> LoopEngine[C]:
