@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import millpond
 from async_fakes import AsyncFakeDatabase
-from millpond._aio import _jobs
+from millpond._aio import _jobs, _loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -97,9 +98,19 @@ def watch(loop: asyncio.AbstractEventLoop, plan: Plan) -> None:
         return await Watched(coroutine, plan)
 
     def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        return asyncio.Task(awaited(coroutine), loop=loop, **options)
+        task = asyncio.Task(awaited(coroutine), loop=loop, **options)
+        # Cancelled before its first step, it would complain that nobody has awaited it.
+        task.add_done_callback(lambda _: coroutine.close())
+        return task
 
     loop.set_task_factory(make)
+
+
+def start(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], *, name: str
+) -> asyncio.Task[None]:
+    """Start a task of a pool by the loop's factory, which the pool itself passes by."""
+    return loop.create_task(work, name=name, context=Context())
 
 
 @dataclass
@@ -147,10 +158,20 @@ def sweep_twice(scenario: Scenario, *, moment: Moment = MOMENTS[0]) -> int:
     raise AssertionError(scenario)
 
 
+def sweep_level(scenario: Scenario, *, moment: Moment = MOMENTS[0]) -> None:
+    """Cancel at each suspension, and from then on at every one: as the cancel scopes of AnyIO."""
+    for first in range(1, ENDLESS):
+        if not run(scenario, Plan(tuple(range(first, ENDLESS)), SUBJECT, moment)):
+            gc.collect()
+            return
+    raise AssertionError(scenario)
+
+
 def run(scenario: Scenario, plan: Plan) -> list[int]:
     """Run a scenario, and see that the pool is as good as new. Return what was cancelled."""
     troubles: list[dict[str, Any]] = []
-    before, _jobs.PAUSE = _jobs.PAUSE, 0.001
+    before = _jobs.PAUSE, _loop.start
+    _jobs.PAUSE, _loop.start = 0.001, start
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -164,7 +185,7 @@ def run(scenario: Scenario, plan: Plan) -> list[int]:
         error.add_note(f"cancelled {plan.of} at {plan.fired}, {plan.moment}")
         raise
     finally:
-        _jobs.PAUSE = before
+        _jobs.PAUSE, _loop.start = before
     assert troubles == [], plan
     return plan.fired
 

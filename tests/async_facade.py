@@ -21,6 +21,7 @@ from async_blocking import Blocking
 from async_threads import in_own_thread, line_in
 from helpers import PATIENCE
 from millpond import drivers
+from millpond._aio import _query
 from millpond._config import PoolConfig
 from millpond.drivers import Dbapi
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from typing import Self
+
+    from millpond._core import ManualClock
 
 HOOKS: Final = (
     "configure",
@@ -241,6 +244,7 @@ class Pool:
 
     def _run_due(self) -> None:
         self._in_loop(self._pool._run_due)
+        self._in_loop(_fire_due, self._engine._clock)
 
     def _register_waiter(self, *args: Any) -> Any:
         return self._in_loop(self._engine._register_waiter, *args)
@@ -263,6 +267,30 @@ def tasks_of(pool: Pool | str) -> list[str]:
     prefix = f"millpond-{pool if isinstance(pool, str) else pool.name}-"
     tasks = [task for loop in tuple(_loops) for task in asyncio.all_tasks(loop)]
     return [task.get_name() for task in tasks if task.get_name().startswith(prefix)]
+
+
+# Query timeouts by the manual clock: those of AsyncPool are the loop's, which no test can move.
+_watches: Final[weakref.WeakKeyDictionary[_query._Watch[Any], float]] = weakref.WeakKeyDictionary()
+_begin = _query._Watch.begin
+
+
+def _begin_by_clock(watch: _query._Watch[Any], seconds: float) -> None:
+    clock = watch._engine._clock
+    if clock is None:
+        _begin(watch, seconds)
+    else:
+        _watches[watch] = clock.now() + seconds
+
+
+_query._Watch.begin = _begin_by_clock  # type: ignore[method-assign, assignment]
+
+
+def _fire_due(clock: ManualClock | None) -> None:
+    for watch, due in list(_watches.items()):
+        if watch._engine._clock is clock and clock is not None and clock.now() >= due:
+            del _watches[watch]
+            if not watch._over.is_set():
+                watch._fire()
 
 
 async def _settled(pool: millpond.AsyncPool[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -59,15 +60,33 @@ async def until(predicate: Callable[[], object], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.001)
 
 
+LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop]
+if importlib.util.find_spec("uvloop"):
+    LOOPS.append(importlib.import_module("uvloop").new_event_loop)
+
+
 def run_in_threads(
-    count: int, main: Callable[[int], Coroutine[Any, Any, T]], *, seconds: float = 55.0
+    count: int,
+    main: Callable[[int], Coroutine[Any, Any, T]],
+    *,
+    seconds: float = 55.0,
+    mixed: bool = False,
 ) -> list[T]:
-    """Run `asyncio.run(main(0))` to `main(count - 1)` in threads that start together."""
+    """Run `asyncio.run(main(0))` to `main(count - 1)` in threads that start together.
+
+    Args:
+        count: How many.
+        main: The coroutine function.
+        seconds: How long they may take.
+        mixed: Whether the kinds of event loops take turns.
+    """
     barrier = threading.Barrier(count)
 
     def run(number: int) -> T:
         barrier.wait(10)
-        return asyncio.run(main(number))
+        factory = LOOPS[number % len(LOOPS)] if mixed else None
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main(number))
 
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(run, range(count), timeout=seconds))

@@ -13,7 +13,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from millpond import _explain, _jobs, _messages, drivers, errors
-from millpond._config import check_timeout
+from millpond._config import check_acquire
 from millpond._observed import Observed
 from millpond._timer import TIMER
 from millpond.errors import PoolConfigError
@@ -76,13 +76,12 @@ class Callbacks(Observed[C]):
         """Make the exception for a failure."""
         if kind in {"timeout", "not_ready", "down"}:
             return self._failure_in_time(kind, detail)
-        if kind == "bad_timeout":
+        if kind in {"bad_timeout", "bad_priority"}:
+            timeout, priority = (detail, "normal") if kind == "bad_timeout" else (None, detail)
             try:
-                check_timeout(detail, none="the pool's acquire_timeout, and math.inf for no limit")
+                check_acquire(timeout, priority)
             except PoolConfigError as error:
                 return error
-        if kind == "bad_priority":
-            return PoolConfigError(f"priority={detail!r}: must be 'normal' or 'high'")
         if kind == "full" and self._config.on_exhausted == "raise":
             kind = "none_free"
         kinds: dict[str, type[errors.PoolError]] = {

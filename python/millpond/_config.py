@@ -71,6 +71,19 @@ def check_seconds(name: str, value: object) -> float:
     return _seconds(name, value)
 
 
+def check_acquire(timeout: Any, priority: Any) -> None:  # noqa: ANN401
+    """Check what a caller is ready to bear. ``None`` is the pool's timeout, infinity no limit.
+
+    Raises:
+        PoolConfigError: The timeout is no number of seconds, or there is no such priority.
+    """
+    if not (_is_number(timeout, (int, float)) and timeout > MAX_SECONDS):
+        check_timeout(timeout, none="the pool's acquire_timeout, and math.inf for no limit")
+    if not isinstance(priority, str) or priority not in {"normal", "high"}:
+        msg = f"priority={priority!r}: must be 'normal' or 'high'"
+        raise PoolConfigError(msg)
+
+
 def check_integer(name: str, value: object, low: int, high: int = MAX_COUNT) -> int:
     """Check an argument that is a whole number, and return it.
 

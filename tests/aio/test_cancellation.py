@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import millpond
-from async_cancel import MOMENTS, Moment, Plan, Scenario, run, sweep, sweep_twice
+from async_cancel import MOMENTS, Moment, Plan, Scenario, run, sweep, sweep_level, sweep_twice
 
 if TYPE_CHECKING:
     from async_cancel import Pool
@@ -244,6 +244,12 @@ def test_each_task_of_a_pool_may_be_cancelled_wherever_it_suspends(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_caller_may_be_cancelled_twice(name: str, moment: Moment) -> None:
     sweep_twice(scenarios()[name], moment=moment)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_caller_may_be_cancelled_whenever_it_suspends_again(name: str, moment: Moment) -> None:
+    sweep_level(scenarios()[name], moment=moment)
 
 
 def test_the_harness_sees_a_connection_that_is_lost() -> None:

@@ -11,8 +11,10 @@ import pytest
 
 import millpond
 from async_fakes import AsyncFakeDatabase
+from async_loops import until
 from async_scripts import PRELUDE, printed, run_strictly
 from helpers import eventually
+from millpond._aio import _engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +166,104 @@ def test_a_limit_of_asyncio_ends_a_wait_and_a_block(way: str) -> None:
         await pool.release(conn)
         await pool.close()
         assert database.live == 0
+
+    asyncio.run(main())
+
+
+LEFT = """\
+async def in_a_block(pool):
+    async with pool.connection() as conn:
+        await conn.execute()
+        while True:
+            yield conn
+            await asyncio.sleep(0)
+
+async def by_hand(pool):
+    conn = await pool.acquire()
+    try:
+        await conn.execute()
+        yield conn
+    finally:
+        await pool.release(conn)
+
+kept = []
+
+async def main():
+    pool = make(max_size=9)
+    if {idle}:
+        async with pool.connection(), pool.connection():
+            pass
+    for _ in range(8):
+        kept.append({block}(pool))
+        await anext(kept[-1])
+    {slow}
+
+asyncio.run(main())
+gc.collect()
+print(database.live, database.violations)
+"""
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("idle", [False, True])
+@pytest.mark.parametrize("block", ["in_a_block", "by_hand"])
+def test_a_loop_may_end_before_the_generators_that_use_its_connections(
+    *, block: str, idle: bool, slow: bool
+) -> None:
+    """It closes them in any order, that of the pool among them."""
+    pause = "database.pause = lambda at: asyncio.sleep(0.02)" if slow else "pass"
+    source = LEFT.format(block=block, idle=idle, slow=pause)
+
+    assert printed(PRELUDE + source) == ["0 []"]
+
+
+@pytest.mark.parametrize("way", ["release", "discard", "block"])
+def test_who_gives_back_when_its_loop_ends_may_come_after_the_pool(way: str) -> None:
+    async def main() -> None:
+        database = AsyncFakeDatabase()
+        pool = millpond.AsyncPool(database.aconnect, driver=database.driver(), max_size=1)
+        block = pool.connection()
+        conn = await (block.__aenter__() if way == "block" else pool.acquire())
+        await conn.execute()
+        (engine,) = pool._all()
+
+        async def give_back() -> None:
+            if way == "block":
+                await block.__aexit__(None, None, None)
+            else:
+                await getattr(pool, way)(conn)
+
+        await asyncio.gather(engine._leave(), give_back())
+
+        assert database.live == 0
+        assert database.violations == []
+        assert sum(pool.stats().closed.values()) == 1
+        await pool.close()
+
+    asyncio.run(main())
+
+
+def test_a_reset_that_hangs_when_its_loop_ends_is_given_up_and_the_connection_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_engine, "LEAVE_SECONDS", 0.02)
+
+    async def main() -> None:
+        database = AsyncFakeDatabase()
+        pool = millpond.AsyncPool(database.aconnect, driver=database.driver(), max_size=1)
+        conn = await pool.acquire()
+        await conn.execute()
+        gate = database.hang("rollback")
+        releasing = asyncio.create_task(pool.release(conn))
+        await until(lambda: gate.arrived)
+        (engine,) = pool._all()
+
+        await engine._leave()
+
+        assert engine._tasks == set()
+        assert database.live == 0
+        await releasing
+        await pool.close()
 
     asyncio.run(main())
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import millpond
-from async_loops import Home, loop_in_thread, run_in_threads
+from async_loops import Home, loop_in_thread, run_in_threads, until
 from helpers import eventually, in_thread
+from millpond._aio import _budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +115,46 @@ def test_a_pool_that_grows_serves_those_who_queued_when_one_loop_had_everything(
         waiter.result(10)
         here(home.pool.release(held))
     home.check(2)
+
+
+def test_who_only_tries_in_a_second_loop_has_one_opened_for_the_next_attempt() -> None:
+    home = Home(max_size=2)
+    with loop_in_thread() as here, loop_in_thread() as there:
+        held = here(home.pool.acquire())
+        assert there(home.pool.try_acquire()) is None
+
+        eventually(lambda: home.pool.stats().idle == 1)
+        conn = there(home.pool.try_acquire())
+
+        assert conn is not None
+        assert there(home.pool.try_acquire()) is None
+        assert here(home.pool.try_acquire()) is None
+        there(home.pool.release(conn))
+        here(home.pool.release(held))
+    home.check(2)
+
+
+@pytest.mark.usefixtures("fast_switching")
+def test_counters_never_go_back_while_loops_come_and_go() -> None:
+    """Whoever draws rates from them would take it for a new beginning."""
+    home = Home(max_size=2)
+    over = threading.Event()
+
+    def look() -> None:
+        before = home.pool.stats().acquired
+        while not over.is_set():
+            now = home.pool.stats().acquired
+            assert now >= before
+            assert now <= asked
+            before = now
+
+    asked = 0
+    looking = in_thread(look)
+    for asked in range(1, 61):  # noqa: B007  the other thread reads it
+        asyncio.run(home.borrow())
+    over.set()
+    looking.result()
+    assert home.pool.stats().acquired == 60
 
 
 CONTROLS: dict[str, Callable[[millpond.AsyncPool[Any]], object]] = {
@@ -230,3 +271,72 @@ def test_a_wait_ends_though_the_alarm_of_the_loop_is_early(
 
     asyncio.run(main())
     home.check(1)
+
+
+def test_a_burst_in_a_second_loop_is_opened_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the only one: what the first loop does not use is nobody's."""
+    monkeypatch.setattr(_budget, "LOOK_AGAIN", 60.0)
+    home = Home(max_size=10)
+    with loop_in_thread() as there:
+        there(home.borrow())
+        gate = home.database.hang("connect")
+
+        async def burst() -> None:
+            async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+                for _ in range(9):
+                    group.create_task(home.borrow())
+                await until(lambda: gate.arrived == 9, 5)
+                gate.release()
+
+        asyncio.run(burst())
+    home.check(10)
+
+
+def test_loops_that_do_nothing_leave_their_connections_to_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_budget, "QUIET", 0.05)
+    home = Home(max_size=4)
+    with loop_in_thread() as one, loop_in_thread() as two, loop_in_thread() as three:
+        for there in (one, two, three):
+            there(home.borrow())
+
+        async def all_of_them() -> None:
+            async with asyncio.timeout(10):
+                lent = await asyncio.gather(*(home.pool.acquire(timeout=10) for _ in range(4)))
+            for conn in lent:
+                await home.pool.release(conn)
+
+        asyncio.run(all_of_them())
+    home.check(4)
+
+
+def test_a_loop_that_is_closed_without_a_word_leaves_its_places_to_who_waits_already() -> None:
+    home = Home(max_size=1)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(home.pool.acquire())
+    with loop_in_thread() as there:
+        waiter = in_thread(there, home.borrow(patience=20))
+        eventually(lambda: home.pool.stats().waiting == 1)
+
+        loop.close()
+
+        waiter.result(10)
+    home.check(1)
+
+
+@pytest.mark.parametrize("control", ["evict", "suspend", "resize"])
+def test_a_pool_is_controlled_while_one_of_its_loops_ends(control: str) -> None:
+    home = Home(max_size=4)
+    with loop_in_thread() as ending, loop_in_thread() as there:
+        for loop in (ending, there):
+            loop(home.borrow())
+        first, second = home.pool._all()
+        first._shut()  # as at its end, which may take a second
+
+        CONTROLS[control](home.pool)
+
+        if control == "evict":
+            eventually(lambda: second.own_stats().closed["evicted"] == 1)
+        there(home.borrow())
+    home.check(5)

@@ -9,10 +9,12 @@ import random
 import sys
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import millpond
+from async_fakes import AsyncFakeDatabase
 from async_loops import Home, until
 from async_scripts import PRELUDE, printed
 
@@ -289,3 +291,157 @@ if asyncio.run(parent()) is None:
     )
 
     assert lines == ["child [3, 4] [False, False]", "True []"]
+
+
+def test_a_block_is_described_where_no_loop_runs_and_entered_in_one() -> None:
+    home = Home(max_size=1)
+    wrong: list[dict[str, Any]] = [
+        {"timeout": -1},
+        {"timeout": "5"},
+        {"priority": "low"},
+        {"priority": []},
+    ]
+    for terms in wrong:
+        with pytest.raises(millpond.PoolConfigError, match=next(iter(terms))):
+            home.pool.connection(**terms)
+    block = home.pool.connection(timeout=5, priority="high")
+
+    async def main() -> None:
+        async with block as conn:
+            await conn.execute()
+        await home.pool.close()
+
+    asyncio.run(main())
+
+
+def test_what_stood_in_for_a_connection_is_forgotten_after_its_block() -> None:
+    async def main() -> None:
+        home = Home(max_size=1, acquire_timeout=0.001, on_exhausted=lambda _: object())
+        held = await home.pool.acquire()
+        for _ in range(3):
+            async with home.pool.connection() as stand_in:
+                assert stand_in is not held
+
+        assert home.pool._stand_ins == []
+        await home.pool.release(held)
+        await home.pool.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("reset", ["none", "rollback"])
+@pytest.mark.parametrize("way", ["block", "release", "transaction"])
+def test_a_driver_that_fails_to_say_how_a_connection_stands_loses_none(
+    caplog: pytest.LogCaptureFixture, reset: str, way: str
+) -> None:
+    async def use(home: Home) -> None:
+        if way == "release":
+            await home.pool.release(await home.pool.acquire())
+        elif way == "block":
+            async with home.pool.connection():
+                pass
+        else:
+            with pytest.raises(asyncio.CancelledError):
+                async with home.pool.transaction():
+                    raise asyncio.CancelledError
+
+    def fail(_: Any) -> Any:
+        raise AttributeError(way)
+
+    async def main() -> None:
+        home = Home(max_size=1, reset=reset)
+        driver: Any = home.pool._driver
+        driver.is_clean = driver.transaction_status = fail
+        for _ in range(2):
+            await use(home)
+            assert home.pool.stats().in_use == 0
+        await home.pool.close()
+        assert home.database.live == 0
+
+    asyncio.run(main())
+    assert "couldn't say" in caplog.text
+
+
+def test_an_error_that_names_many_holders_looks_at_all_tasks_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When one waits in vain, so may thousands, and each of them would look at thousands."""
+
+    async def main() -> None:
+        home = Home(max_size=5)
+        holders = [asyncio.create_task(home.borrow(60), name=f"greedy {n}") for n in range(5)]
+        await until(lambda: home.pool.stats().in_use == 5)
+        look = Mock(side_effect=asyncio.all_tasks)
+        monkeypatch.setattr(asyncio, "all_tasks", look)
+        with pytest.raises(millpond.PoolTimeout, match=r"(?s)greedy 0.*greedy 4"):
+            await home.pool.acquire(timeout=0)
+        monkeypatch.undo()
+
+        assert look.call_count <= 1  # none, if the last one is young
+        for holder in holders:
+            holder.cancel()
+        await asyncio.wait(holders)
+        await home.pool.close()
+
+    asyncio.run(main())
+
+
+def test_a_transaction_that_outlives_its_pool_is_rolled_back_when_it_is_cancelled() -> None:
+    async def main() -> None:
+        home = Home(max_size=1)
+        begun = asyncio.Event()
+
+        async def work() -> None:
+            async with home.pool.transaction() as conn:
+                await conn.execute()
+                begun.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await begun.wait()
+        await home.pool.close(timeout=0)
+        assert home.database.live == 1
+
+        task.cancel()
+        await asyncio.wait([task])
+        await until(lambda: home.database.live == 0)
+        assert home.pool.stats().in_use == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+def test_a_loop_whose_tasks_are_eager_runs_no_job_within_a_call_of_the_pool() -> None:
+    """Its hooks would not be known as such, and be called with whatever lock that call has."""
+    began: list[bool] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
+        database = AsyncFakeDatabase()
+
+        async def connect() -> Any:
+            database._begin()
+            return database._opened()  # without having suspended
+
+        async def configure(_: Any) -> None:
+            began.append(True)
+            with pytest.raises(millpond.PoolError, match="hook"):
+                await pool.acquire(timeout=5)
+
+        pool = millpond.AsyncPool(
+            connect, driver=database.driver(), configure=configure, min_size=1, max_size=1
+        )
+        pool.resize(min_size=1, max_size=1)
+        assert not began
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(_use(pool))
+        await pool.close()
+
+    asyncio.run(main())
+    assert began == [True]
+
+
+async def _use(pool: millpond.AsyncPool[Any]) -> None:
+    async with pool.connection() as conn:
+        await conn.execute()

@@ -90,26 +90,30 @@ def test_many_tasks_get_their_own_answers_whoever_is_cancelled(case: AsyncCase) 
 
 
 def test_a_statement_may_be_cancelled_at_any_moment(case: AsyncCase) -> None:
-    async def act(pool: Pool) -> None:
-        began = time.perf_counter()
-        async with pool.connection() as conn:
-            await case.rows(conn, case.waiting)
-        took = time.perf_counter() - began
-
-        async def work() -> None:
-            async with pool.connection(timeout=30) as conn:
+    async def cancel_at(steps: range) -> None:
+        async with millpond.AsyncPool(case.url, max_size=1) as pool:
+            began = time.perf_counter()
+            async with pool.connection() as conn:
                 await case.rows(conn, case.waiting)
+            took = time.perf_counter() - began
 
-        for step in range(12):
-            task = asyncio.create_task(work())
-            await asyncio.sleep(took * step / 10)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            async with pool.connection(timeout=30) as conn:
-                await ask(case, conn, step)
+            async def work() -> None:
+                async with pool.connection(timeout=30) as conn:
+                    await case.rows(conn, case.waiting)
 
-    play(case, act, max_size=1)
+            for step in steps:
+                task = asyncio.create_task(work())
+                await asyncio.sleep(took * step / 10)
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                async with pool.connection(timeout=30) as conn:
+                    await ask(case, conn, step)
+
+    async def at_the_same_time() -> None:
+        await asyncio.gather(*(cancel_at(range(first, 12, 4)) for first in range(4)))
+
+    case.start(at_the_same_time())
 
 
 def test_what_is_cancelled_in_a_transaction_is_undone(case: AsyncCase) -> None:

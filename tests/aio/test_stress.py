@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.stress,
     pytest.mark.freethreaded,
-    pytest.mark.usefixtures("fast_switching", "each_loop"),
+    pytest.mark.usefixtures("fast_switching"),
 ]
 
 TASKS = 12
@@ -292,27 +292,30 @@ class Stress(Home):
         assert database.closes == database.connects
 
 
-@pytest.mark.parametrize("listening", [False, True], ids=["", "listening"])
-def test_whatever_happens_at_once_in_a_loop_the_books_balance(
-    *, listening: bool, stress_seconds: float
-) -> None:
-    stress = Stress(loops=1, listening=listening)
+@pytest.mark.usefixtures("each_loop")
+def test_whatever_happens_at_once_in_a_loop_the_books_balance(stress_seconds: float) -> None:
+    seconds = stress_seconds / 2
 
-    async def main() -> None:
-        await stress.run_here(0, stress_seconds)
+    async def main(stress: Stress) -> None:
+        await stress.run_here(0, seconds)
         await stress.look_back()
 
-    asyncio.run(main())
+    for listening in (False, True):
+        stress = Stress(loops=1, listening=listening)
+        asyncio.run(main(stress))
 
-    assert stress.counts["acquired"] > 100 * stress_seconds, stress.counts
-    assert stress.counts["cancelled"] > 10 * stress_seconds, stress.counts
+        assert stress.counts["acquired"] > 100 * seconds, stress.counts
+        assert stress.counts["cancelled"] > 10 * seconds, stress.counts
 
 
 def test_whatever_happens_at_once_in_three_loops_the_books_balance(stress_seconds: float) -> None:
     stress = Stress(loops=3, listening=False)
 
     run_in_threads(
-        3, lambda number: stress.run_here(number, stress_seconds), seconds=stress_seconds + 50
+        3,
+        lambda number: stress.run_here(number, stress_seconds),
+        seconds=stress_seconds + 50,
+        mixed=True,
     )
 
     assert stress.counts["acquired"] > 30 * stress_seconds, stress.counts

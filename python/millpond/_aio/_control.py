@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from millpond import _jobs, _messages, _stats, errors
 from millpond._aio._budget import Budget
 from millpond._aio._engine import LoopEngine
 from millpond._aio._loop import Progress, running_loop
-from millpond._core import CoreAsyncPool, leak
+from millpond._core import CoreAsyncPool, CorePool, leak
 from millpond._events import Listening
 from millpond._window import Window
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from typing import Self
 
     from millpond._config import PoolConfig
@@ -48,6 +50,7 @@ class Controlled(Listening, CoreAsyncPool[C]):
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
+        # Who looks counts each engine once: as one that is there, or as a part of the past.
         self._counting = threading.RLock()
         self._past: _stats.PoolStats | None = None
         self._window = Window(time.monotonic if self._clock is None else self._clock.now)
@@ -112,10 +115,11 @@ class Controlled(Listening, CoreAsyncPool[C]):
             PoolClosed: The pool is closed.
         """
         self._check_open()
-        self._config = self._config.resized(min_size=min_size, max_size=max_size)
-        for engine in self._all():
-            engine._config = self._config
-        self._budget.resize(self._config.min_size, self._config.max_size)
+        with self._lock:
+            self._config = self._config.resized(min_size=min_size, max_size=max_size)
+            for engine in self._all():
+                engine._config = self._config
+            self._budget.resize(self._config.min_size, self._config.max_size)
 
     def evict(self) -> None:
         """Replace all connections: close the idle ones now, the others when they are released.
@@ -126,8 +130,7 @@ class Controlled(Listening, CoreAsyncPool[C]):
             PoolClosed: The pool is closed.
         """
         self._check_open()
-        for engine in self._all():
-            engine.evict()
+        self._have_all(CorePool.evict)
 
     def suspend(self) -> None:
         """Keep all callers waiting until `resume`, even if connections are idle.
@@ -138,8 +141,7 @@ class Controlled(Listening, CoreAsyncPool[C]):
         self._check_open()
         with self._lock:
             self._suspended = True
-            for engine in self._all():
-                engine.suspend()
+            self._have_all(CorePool.suspend)
 
     def resume(self) -> None:
         """Serve callers again, those first who waited the longest.
@@ -150,8 +152,13 @@ class Controlled(Listening, CoreAsyncPool[C]):
         self._check_open()
         with self._lock:
             self._suspended = False
-            for engine in self._all():
-                engine.resume()
+            self._have_all(CorePool.resume)
+
+    def _have_all(self, act: Callable[[LoopEngine[C]], None]) -> None:
+        for engine in self._all():
+            # Its loop may just be ending: then it is closed, and the pool is not.
+            with suppress(errors.PoolClosed):
+                act(engine)
 
     # The loops.
 
@@ -265,6 +272,9 @@ class Controlled(Listening, CoreAsyncPool[C]):
             engine.open = {}
         leak(dict(self._by_loop))
         self._by_loop.clear()
+        # As the core of a `Pool`: nothing was counted yet, and nobody is kept waiting.
+        self._past = None
+        self._suspended = False
         self._begin()
 
     def _run_due(self) -> None:

@@ -12,6 +12,7 @@ import logging
 import math
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -26,6 +27,7 @@ from millpond._aio._loop import (
 )
 from millpond._aio._tasks import TASKS, number_of
 from millpond._aio._work import LoopWork
+from millpond._config import check_acquire
 from millpond._stats import WindowStats
 from millpond.drivers import TransactionStatus, aio
 from millpond.errors import PoolExhausted, PoolTimeout
@@ -101,6 +103,7 @@ class LoopEngine(LoopWork[C]):
         conn = self._try_claim(number_of(asyncio.current_task(self.loop)))
         if conn is None:
             self._check_hook()
+            self._owner._budget.could_use(self)
             # The core queues and leaves for us, and asks for a connection meanwhile.
             conn = self.try_acquire()
         if conn is not None and self._config.on_acquire is not None:
@@ -110,7 +113,8 @@ class LoopEngine(LoopWork[C]):
     async def _stand_in(self, hook: Callable[[PoolError], Any], error: PoolError) -> C:
         """Ask the user for something to lend in place of a connection."""
         stand_in: Any = await _jobs.call(hook, error)
-        self._owner._stand_ins.append(stand_in)
+        with self._owner._lock:
+            self._owner._stand_ins.append(stand_in)
         return cast("C", stand_in)
 
     async def _on_acquire(self, conn: C) -> None:
@@ -156,10 +160,12 @@ class LoopEngine(LoopWork[C]):
         bell = Bell(loop)
         # With the terms as they were given: the core checks them as it does for threads.
         ticket = bell.ticket = self._register_waiter(bell.ring, timeout, priority)
-        alarm = None if limit is None else loop.call_later(limit, bell.ring_last)
-        self._owner._budget.wants(self)
+        alarm: asyncio.TimerHandle | None = None
         waited = 0.0
         try:
+            if limit is not None:
+                alarm = loop.call_later(limit, bell.ring_last)
+            self._owner._budget.wants(self)
             # By the bell as well: the alarm of uvloop may go off a moment early by its clock.
             while (limit is None or waited < limit) and not bell.is_over:
                 await bell.wait()
@@ -187,20 +193,8 @@ class LoopEngine(LoopWork[C]):
         """
         if timeout is None:
             return self._config.acquire_timeout
-        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-        if not is_number or not timeout >= 0:
-            raise self._failure("bad_timeout", timeout)
+        check_acquire(timeout, "normal")
         return None if timeout == math.inf else float(timeout)
-
-    def check_terms(self, timeout: float | None, priority: str) -> None:
-        """Check what a caller is ready to bear.
-
-        Raises:
-            PoolConfigError: It is not valid.
-        """
-        self.limit_of(timeout)
-        if priority not in ("normal", "high"):  # a tuple, as it may not be hashable
-            raise self._failure("bad_priority", priority)
 
     # Release.
 
@@ -208,12 +202,8 @@ class LoopEngine(LoopWork[C]):
         """Say whether a block's error was the end of its connection."""
         try:
             return self._is_fatal(conn, error)
-        except Exception:  # the driver's mistake, which must not hide the block's error
-            logger.exception(
-                "pool %r: the driver couldn't judge an error",
-                self._name,
-                extra={"pool": self._name, "event": "driver_failed"},
-            )
+        except Exception as second:  # noqa: BLE001  which must not hide the block's error
+            self._driver_failed("what an error means", second)
             return False
 
     def let_go(self, conn: C) -> bool:
@@ -228,9 +218,10 @@ class LoopEngine(LoopWork[C]):
 
         A cancellation meanwhile ends the wait, and not the reset.
         """
-        if self._config.on_release is not None and not await self._on_release(conn):
+        is_heard = self._config.on_release is not None and not self.is_over
+        if is_heard and not await self._on_release(conn):
             return
-        if self.is_mid_statement(conn):
+        if self.is_over or self.is_mid_statement(conn):
             # Its answer would be the next borrower's.
             self.discard(conn)
             return
@@ -248,8 +239,12 @@ class LoopEngine(LoopWork[C]):
         await asyncio.wait([self._begin(job)])
 
     def is_mid_statement(self, conn: C) -> bool:
-        """Say whether an answer may still come."""
-        return self._driver.transaction_status(conn) is TransactionStatus.ACTIVE
+        """Say whether an answer may still come; also when the driver can't say."""
+        try:
+            return self._driver.transaction_status(conn) is TransactionStatus.ACTIVE
+        except Exception as error:  # noqa: BLE001  which must not cost a connection
+            self._driver_failed("how a connection stands", error)
+            return True
 
     def _is_quiet(self, conn: C) -> bool:
         return not self.is_mid_statement(conn)
@@ -257,7 +252,22 @@ class LoopEngine(LoopWork[C]):
     def _needs_reset(self, conn: C) -> bool:
         if self._config.reset == "none":
             return self.is_mid_statement(conn)
-        return self._config.reset != "rollback" or not self._driver.is_clean(conn)
+        if self._config.reset != "rollback":
+            return True
+        try:
+            return not self._driver.is_clean(conn)
+        except Exception as error:  # noqa: BLE001
+            self._driver_failed("whether a connection is clean", error)
+            return True
+
+    def _driver_failed(self, what: str, error: Exception) -> None:
+        logger.error(
+            "pool %r: the driver couldn't say %s",
+            self._name,
+            what,
+            exc_info=error,
+            extra={"pool": self._name, "event": "driver_failed"},
+        )
 
     def _learn(self) -> None:
         """Say what each block asks first at its end, now that the driver is known."""
@@ -338,6 +348,8 @@ class LoopEngine(LoopWork[C]):
 
     async def _leave(self) -> None:
         """Let go of the loop, which is about to end, and of what is in use in it."""
+        # Its other generators are closed at the same time, and may have something to give back.
+        await asyncio.sleep(0)
         await self._retire()
         # Before others may open as many.
         self.abandon()
@@ -350,9 +362,12 @@ class LoopEngine(LoopWork[C]):
 
     def abandon(self) -> None:
         """Drop the connections in use: their loop is over, and nothing can be awaited in it."""
-        while self.open:
-            _, conn = self.open.popitem()
-            self._driver.abort(conn)
+        self.is_over = True
+        # Several threads may find that a loop was closed.
+        with suppress(KeyError):
+            while True:
+                _, conn = self.open.popitem()
+                self._driver.abort(conn)
 
     async def say_farewell(self) -> None:
         """Leave the loop, which goes on. Several tasks may do so at once."""

@@ -36,9 +36,12 @@ class Leaver(Protocol):
 def start(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], *, name: str
 ) -> asyncio.Task[None]:
-    """Start a task of a pool, without anything of the context of whoever happens to be running."""
-    context = Context()
-    return context.run(loop.create_task, work, name=name)
+    """Start a task of a pool, without anything of the context of whoever happens to be running.
+
+    It begins at the loop's next turn, whatever the loop's task factory is: who starts it may have a
+    lock, and an eager task would call the user's code right here.
+    """
+    return asyncio.Task(work, loop=loop, name=name, context=Context())
 
 
 def call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:  # noqa: ANN401

@@ -14,7 +14,7 @@ from millpond._aio._control import Controlled
 from millpond._aio._loop import running_loop
 from millpond._aio._query import AsyncQueryTimeouts
 from millpond._aio._transactions import AsyncTransactions
-from millpond._config import PoolConfig, check_timeout
+from millpond._config import PoolConfig, check_acquire, check_timeout
 from millpond._core import CoreAsyncPool
 from millpond._events import Listeners
 from millpond.drivers import aio
@@ -131,10 +131,9 @@ class AsyncPool(AsyncTransactions[C], AsyncQueryTimeouts[C], Controlled[C]):
             Exception: What ``on_acquire`` raised, or what connecting or ``configure`` raised when
                 another attempt would not help.
         """
-        engine = self._here()
         if timeout is not None or priority != "normal":
-            engine.check_terms(timeout, priority)
-        return await engine.take(timeout, priority)
+            check_acquire(timeout, priority)
+        return await self._here().take(timeout, priority)
 
     async def try_acquire(self) -> C | None:
         """Acquire an idle connection, or return ``None`` at once if there is none.
@@ -213,6 +212,8 @@ class AsyncPool(AsyncTransactions[C], AsyncQueryTimeouts[C], Controlled[C]):
             lease._fail()
             raise
         lease._put(engine, conn)
+        if self._stand_ins:
+            self._take_stand_in(conn)  # the lease knows that it has one
         return conn
 
     async def _exit(self, lease: AsyncLease[C], error: BaseException | None) -> None:
@@ -315,14 +316,17 @@ class AsyncPool(AsyncTransactions[C], AsyncQueryTimeouts[C], Controlled[C]):
 
     def _take_stand_in(self, conn: object) -> bool:
         """Take back what stood in for a connection, if that is what it is."""
-        for index, one in enumerate(self._stand_ins):
-            if one is conn:
-                del self._stand_ins[index]
-                return True
-        return False
+        if not self._stand_ins:
+            return False
+        with self._lock:
+            found = [one for one in self._stand_ins if one is conn]
+            kept = [one for one in self._stand_ins if one is not conn]
+            # It may have been lent several times.
+            self._stand_ins = kept + found[1:]
+        return bool(found)
 
     def _check_terms(self, timeout: float | None, priority: str | None) -> None:
-        self._here().check_terms(timeout, "normal" if priority is None else priority)
+        check_acquire(timeout, "normal" if priority is None else priority)
 
     def _is_ready(self) -> bool:
         open_now = sum(engine._counts()[0] for engine in self._all())

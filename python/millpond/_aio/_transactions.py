@@ -131,11 +131,9 @@ class AsyncTransactions(Generic[C]):
 
     async def _undo_apart(self, engine: LoopEngine[C], conn: C, error: BaseException) -> None:
         """Roll back after a cancellation, in a task of the pool, which nobody cancels."""
-        if engine.is_over:
-            # So is its loop, which closes this generator after it has closed the connection.
-            return
-        if engine.is_mid_statement(conn):
-            # Its answer would be the next borrower's.
+        # Its loop may be over, which closes this generator after it has dropped the connection. In
+        # the middle of a statement, its answer would be the next borrower's.
+        if engine.is_over or engine.is_mid_statement(conn):
             engine.discard(conn)
             return
         work = self._undo(conn, error, engine._config.validation_timeout)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from millpond._aio import _jobs
-from millpond._aio._loop import call_in, running_loop, start
+from millpond._aio import _jobs, _loop
+from millpond._aio._loop import call_in, running_loop
 from millpond._callbacks import Callbacks
 from millpond._timer import LATE_SECONDS
 
@@ -36,6 +37,8 @@ class LoopWork(Callbacks[C]):
         """Begin with nothing to do."""
         self.loop = loop
         self._finished = False
+        # Whether its loop is, so that nothing can be awaited any more, and all is dropped.
+        self.is_over = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._look_at: asyncio.TimerHandle | None = None
@@ -43,7 +46,9 @@ class LoopWork(Callbacks[C]):
         self.open: dict[int, C] = {}
 
     def _submit(self, job: Job) -> None:
-        if running_loop() is self.loop:
+        if self.is_over:
+            self._dispose(job)
+        elif running_loop() is self.loop:
             self._begin(job)
         elif (job.kind == "close" and not self.loop.is_running()) or not call_in(
             self.loop, self._begin, job
@@ -59,7 +64,7 @@ class LoopWork(Callbacks[C]):
 
     def start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task in this loop, and keep it until it ends."""
-        task = start(self.loop, work, name=name)
+        task = _loop.start(self.loop, work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -110,27 +115,30 @@ class LoopWork(Callbacks[C]):
             self._look_at = self.loop.call_later(seconds + LATE_SECONDS, _call, again)
 
     async def settle(self, timeout: float) -> None:
-        """Wait for the tasks of this engine, then cancel what is left of them."""
-        current = asyncio.current_task()
-        for again in range(2):
-            tasks = [task for task in self._tasks if task is not current]
-            if not tasks:
-                return
-            if again:
-                for task in tasks:
-                    task.cancel()
-            await asyncio.wait(tasks, timeout=timeout)
+        """Wait for the tasks of this engine and those that they start, then cancel what is left."""
+        # What is cancelled may start another one: a reset the closing of its connection.
+        for _ in range(3):
+            for task in await self._left_after(timeout):
+                task.cancel()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it does nothing any more."""
-        return self._finished
+    async def _left_after(self, timeout: float) -> list[asyncio.Task[None]]:
+        """Wait until there is no task of this engine, or the time is over."""
+        current, deadline = asyncio.current_task(), time.monotonic() + timeout
+        while tasks := [task for task in self._tasks if task is not current]:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                break
+            await asyncio.wait(tasks, timeout=seconds)
+        return tasks
 
     def finish(self) -> None:
-        """Do nothing any more."""
+        """Keep no more deadlines. What is still in use is closed when it is released."""
         self._finished = True
-        if self._look_at is not None:
-            call_in(self.loop, self._look_at.cancel)
+        # Which cancels the next look; in the loop, where nobody is just replacing it.
+        if running_loop() is self.loop:
+            self._look()
+        else:
+            call_in(self.loop, self._look)
 
 
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
