@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -76,15 +75,6 @@ def _is_excluded(item: pytest.Item) -> bool:
     module = item.getparent(OverAsyncPool)
     names = [node.name for node in item.listchain()]
     return module is not None and any(excluded(module.path.stem, name) for name in names)
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_collections() -> Iterator[None]:
-    """Have `gc.collect`, by which many tests end, look only at what has been made since."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

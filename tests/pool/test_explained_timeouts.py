@@ -277,6 +277,7 @@ def test_threads_that_keep_their_connections_exhaust_a_thread_local_pool(
 def test_wait_is_explained_and_is_no_acquire(make_pool: MakePool, driver: FakeDatabase) -> None:
     driver.down()
     pool = make_pool(min_size=1)
+    eventually(lambda: pool.stats().open_failed)
 
     with pytest.raises(millpond.PoolTimeout) as caught:
         pool.wait(timeout=0.05)
