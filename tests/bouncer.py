@@ -53,8 +53,10 @@ def pgbouncer(url: str, *further: str) -> Iterator[str]:
             """.replace("            ", "")
             + "\n".join(further)
         )
-        # It refuses to run as root.
-        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        # It refuses to run as root, and may have to enter the folder of the server's socket.
+        host = Path(str(parts.get("host", "")))
+        owner = host.owner() if host.is_absolute() else "root"
+        user = ["-u", "nobody" if owner == "root" else owner] if os.geteuid() == 0 else []
         running = subprocess.Popen([program, "-q", *user, str(settings)])
         try:
             eventually(lambda: _is_listening(port))

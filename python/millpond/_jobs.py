@@ -212,7 +212,10 @@ def judge(
         # A thread may wait for its own connection to be lent to it again.
         pool._changed()
         return
-    logger.info(
+    # What is not the end of a connection is most likely a mistake in the validation itself.
+    mistaken = raised is not None and not pool._driver.is_transient(raised)
+    logger.log(
+        logging.WARNING if mistaken else logging.INFO,
         "pool %r: connection %d failed its validation: %s",
         pool.name,
         job.slot,

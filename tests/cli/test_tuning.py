@@ -464,7 +464,8 @@ def test_without_the_extra_the_report_says_what_to_install(
 
 def test_a_baseline_has_no_password(tmp_path: Path, postgres_url: str) -> None:
     file = tmp_path / "base.json"
-    bench(*TINY, "--db", f"{postgres_url}?password=geheim", "--save", str(file))
+    joint = "&" if "?" in postgres_url else "?"
+    bench(*TINY, "--db", f"{postgres_url}{joint}password=geheim", "--save", str(file))
 
     assert "***" in file.read_text()
     assert "geheim" not in file.read_text()

@@ -420,6 +420,15 @@ def test_the_thread_keeps_neither_the_pool_nor_the_monitor_alive(driver: FakeDat
     eventually(lambda: not monitoring())
 
 
+def test_a_block_evaluates_in_the_background_until_its_end(told: Told) -> None:
+    with millpond.HealthMonitor(told) as monitor:
+        (thread,) = monitoring()
+        with monitor:
+            assert monitoring() == [thread]
+
+        assert monitoring() == []
+
+
 def test_a_monitor_that_was_stopped_ends_with_whoever_has_it(told: Told) -> None:
     monitor = millpond.HealthMonitor(told).start(interval=3600)
     monitor.stop()

@@ -8,7 +8,7 @@ import pytest
 
 import millpond
 from fake_drivers import Pinging
-from fakes import FakeConnection
+from fakes import FakeConnection, OperationalError
 from helpers import eventually, pass_time, together, waiting
 
 if TYPE_CHECKING:
@@ -65,6 +65,32 @@ def test_a_known_driver_is_pinged_without_being_told_how(
     assert driver.pings == 2
     assert pool.stats().closed["invalid"] == 1
     assert pool.acquire() is driver.connections[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [(NameError("pnig"), "WARNING"), (OperationalError("server has gone away"), "INFO")],
+    ids=["a mistake", "the end"],
+)
+def test_a_validation_that_is_wrong_itself_is_warned_of(
+    make_pool: MakePool,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    level: str,
+) -> None:
+    def validate(_: object) -> None:
+        raise error
+
+    caplog.set_level("INFO", "millpond.pool")
+    pool = make_pool(min_size=1, validate=validate, _clock=clock, _inline=True)
+    pool.wait(timeout=10)
+
+    pass_time(pool, clock, 31)
+
+    said = [(one.levelname, one.getMessage()) for one in caplog.records]
+    why = f"pool {pool.name!r}: connection 0 failed its validation: {type(error).__name__}: {error}"
+    assert (level, why) in said
 
 
 def test_before_each_use_means_once_for_each(

@@ -176,6 +176,16 @@ class HealthMonitor:
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
             thread.join(1.0)
 
+    def __enter__(self) -> Self:
+        """Evaluate in the background, unless that is done already."""
+        with self._lock:
+            running = self._thread is not None and self._thread.is_alive()
+        return self if running else self.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Do so no more."""
+        self.stop()
+
     def _deliver(self) -> None:
         """Call back, in the order of the changes; who finds another at it leaves it to him."""
         while self._news:

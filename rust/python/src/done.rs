@@ -24,7 +24,7 @@ static NOTHING: AtomicPtr<PyObject> = AtomicPtr::new(null_mut());
 struct Done {
     base: ffi::PyObject,
     /// What it returns, or null when it has.
-    result: *mut PyObject,
+    result: AtomicPtr<PyObject>,
 }
 
 /// A new one; null with the exception set.
@@ -40,7 +40,7 @@ pub(crate) unsafe fn new(result: *mut PyObject) -> *mut PyObject {
         // SAFETY: the object is alive.
         let result = unsafe { ffi::Py_NewRef(result) };
         // SAFETY: new, as large as `Done`, and nobody else has it.
-        unsafe { (*done.cast::<Done>()).result = result };
+        unsafe { &(*done.cast::<Done>()).result }.store(result, Relaxed);
     }
     done
 }
@@ -67,8 +67,14 @@ pub(crate) unsafe fn nothing() -> *mut PyObject {
 /// # Safety
 /// An object of this class; the thread is attached as long as the result lives.
 unsafe fn take(slf: *mut PyObject) -> Option<Owned> {
-    // SAFETY: passed on to the caller. An awaitable is used by one task.
-    let result = unsafe { std::mem::replace(&mut (*slf.cast::<Done>()).result, null_mut()) };
+    // SAFETY: passed on to the caller.
+    let place = unsafe { &(*slf.cast::<Done>()).result };
+    if place.load(Relaxed).is_null() {
+        return None;
+    }
+    // Relaxed: whoever has the object has got it from who made it. A swap, as without the GIL two threads
+    // may await it, whatever they mean by that; one of them gets the reference.
+    let result = place.swap(null_mut(), Relaxed);
     // SAFETY: its own reference, or null.
     unsafe { Owned::new(result) }
 }
