@@ -93,7 +93,8 @@ def test_the_table_has_a_reason_for_every_size_and_fits_into_80_columns(
     code, printed = run("--db", postgres_url, *LOAD, "--workers", "3", "--max-size", "50")
 
     assert code == 0
-    assert max(map(len, printed.splitlines())) <= 80
+    # But for an address, which has no place to break it.
+    assert all(len(line) <= 80 for line in printed.splitlines() if "://" not in line)
     words = " ".join(printed.split())
     for said in (
         "why for each of 3 workers",
