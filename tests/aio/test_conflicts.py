@@ -156,15 +156,19 @@ def test_of_two_transactions_in_a_deadlock_one_is_repeated(case: AsyncCase, with
 
 def test_who_waits_for_a_lock_may_be_cancelled_and_the_other_goes_on(case: AsyncCase) -> None:
     async def act(table: Table) -> None:
+        begun = asyncio.Event()
+
         async def wait_for_the_row() -> None:
             async with table.pool.transaction() as conn:
                 await table.add(conn, 2)
+                begun.set()
                 await table.add(conn, 1)
 
         async with table.pool.transaction() as conn:
             await table.add(conn, 1)
             waiting = asyncio.create_task(wait_for_the_row())
-            await asyncio.sleep(0.05)
+            await begun.wait()
+            await asyncio.sleep(0.05)  # the statement is on its way; the row is ours in any case
             waiting.cancel()
             await asyncio.wait([waiting], timeout=20)
             assert waiting.cancelled()
