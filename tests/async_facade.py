@@ -303,6 +303,9 @@ def _run(loop: asyncio.AbstractEventLoop, ended: Future[None]) -> None:
     async def wait() -> None:
         loop.set_exception_handler(lambda _, context: troubles.append(context))
         await asyncio.wrap_future(ended)
+        # A collection in another thread, which has just finalized the facade, may go on to the
+        # pool's generator and have a task made for that: not in the very last turn of the loop.
+        await asyncio.sleep(0.003)
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(wait())
