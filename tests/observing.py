@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -102,3 +103,8 @@ class Diary:
         eventually(lambda: kind in self.kinds)
         (event,) = [event for event in self.events if event.kind == kind]
         return event
+
+
+def monitoring() -> list[threading.Thread]:
+    """Return the threads that evaluate."""
+    return [thread for thread in threading.enumerate() if thread.name == "millpond-health"]
