@@ -126,8 +126,15 @@ def test_who_is_cancelled_when_tls_ends_leaves_nothing_behind(
         ended = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
 
         assert all(isinstance(one, BaseException) for one in ended)
-        async with pool.connection(timeout=20) as conn:
-            await ask(conn)
+        # One that was being opened meanwhile may hear of its end only now.
+        for left in reversed(range(SIZE + 1)):
+            try:
+                async with pool.connection(timeout=20) as conn:
+                    await ask(conn)
+                break
+            except Exception as error:
+                if not left or not pool._driver.is_disconnect(error):
+                    raise
 
     play(url_of(front, driver), act)
 
