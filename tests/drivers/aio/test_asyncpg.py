@@ -130,7 +130,7 @@ def test_what_connecting_again_can_change_is_worth_another_attempt(
 def test_a_reset_leads_back_to_the_options(postgres_url: str) -> None:
     async def body() -> None:
         async with session(postgres_url, statement_timeout=7.0) as (driver, conn):
-            await conn.execute("SET statement_timeout = 1")
+            await conn.execute("SET statement_timeout = 1000")
             await driver.reset_session(conn)
             assert await conn.fetchval("SHOW statement_timeout") == "7s"
 

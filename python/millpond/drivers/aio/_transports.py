@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The words of uvloop, and those that aiomysql and asyncmy have for it.
-_HANG_UPS: Final = ("the handler is closed", "does not expose socket instance")
+_HANG_UPS: Final = (
+    "the handler is closed",
+    "does not expose socket instance",
+    # What `writelines` of asyncio makes of it, in some releases of Python 3.12 and 3.13.
+    "'NoneType' object has no attribute '_add_writer'",
+)
 
 
 def fileno(transport: asyncio.BaseTransport | None) -> int:
@@ -37,9 +42,10 @@ def is_hang_up(error: BaseException) -> bool:
     """Say whether an error is all that a driver heard of the end of its transport.
 
     That is a `RuntimeError` where uvloop has closed the transport: nothing can be written to it any
-    more, and it has no socket. Transports of asyncio let all that be done, and drop it.
+    more, and it has no socket. Transports of asyncio let all that be done, and drop it, but for a
+    fault of theirs, which is an `AttributeError`.
     """
-    said = str(error) if type(error) is RuntimeError else ""
+    said = str(error) if type(error) in {RuntimeError, AttributeError} else ""
     return said.endswith(_HANG_UPS)
 
 
@@ -48,7 +54,7 @@ def hang_ups_told() -> Iterator[None]:
     """Raise a `ConnectionError` for an error that is a hang-up."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:
         if not is_hang_up(error):
             raise
         msg = "the server hung up"
