@@ -72,7 +72,7 @@ def _metrics(pool: millpond.Pool[Any]) -> list[str]:
 
 
 def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for something."""
+    """Wait for something that happens in real time, in another thread."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)

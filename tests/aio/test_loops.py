@@ -179,7 +179,7 @@ def test_a_pool_is_controlled_from_a_thread_without_a_loop(control: str) -> None
     eventually(lambda: home.served > 0)
     for _ in range(50):
         CONTROLS[control](home.pool)
-        time.sleep(0.0005)
+        time.sleep(0.0005)  # another thread has the loop, and is to get on in between
     served = home.served
     eventually(lambda: home.served > served + 20 or running.done)
     over.set()
